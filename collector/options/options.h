@@ -1,0 +1,74 @@
+// The one table of options: each has a command-line spelling, an environment variable, a default,
+// the accepted forms and a help line (options.def). `--help`, `oomguard env`, the README and the
+// shim derive from it. It lists only what works.
+//
+// A leaf. Parsing is allocation-free and throws nothing, because the shim does it before main.
+// Callable from a hook: yes. Thread-safety: pure functions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace oomguard::options {
+
+enum class Id : uint8_t {
+#define OOMGUARD_OPTION(id, flag, variable, forms, fallback, help) id,
+#include "collector/options/options.def"
+#undef OOMGUARD_OPTION
+  kCount
+};
+
+struct Option {
+  Id id;
+  const char* flag;      // "--budget"; "" for a variable without an option (OOMGUARD)
+  const char* variable;  // "OOMGUARD_BUDGET"
+  const char* forms;     // accepted values as a person reads them: "auto, a size (28G, 512MiB), or a share (80%)"
+  const char* fallback;  // the default as a person reads it
+  const char* help;      // one sentence
+};
+extern const Option kTable[static_cast<size_t>(Id::kCount)];
+
+enum class Children : uint8_t { kPython, kAll, kNone };
+enum class OnLimit : uint8_t { kRaise, kWarn, kExit };
+
+struct Values {
+  bool enabled = true;                  // OOMGUARD=0 turns everything off
+  int64_t budget_bytes = -1;            // a size; -1 = none configured
+  uint32_t budget_share_permille = 0;   // a share of the kernel's limit; 0 = none
+  int64_t reserve_bytes = -1;           // replaces the computed reserve; -1 = computed
+  uint32_t swap_share_permille = 500;
+  Children children = Children::kPython;
+  OnLimit on_limit = OnLimit::kRaise;
+  int32_t refusal_exit_code = 0;        // status of a run ended by an uncaught refusal; 0 = keep
+  bool keep_frames = false;
+  char directory[256] = "";             // "" = the default of default_directory()
+};
+
+// Parses one value into `out`. False: not accepted, `out` is untouched.
+[[nodiscard]] bool parse(Id id, const char* value, Values* out);
+
+// A value in the environment that was not accepted.
+struct Rejected {
+  Id id;
+  const char* value;
+};
+
+// Reads every variable of the table from `environ_block` (a NULL-terminated array of "K=V").
+// MEM_LIMIT (bytes, set by JupyterHub) is the budget where OOMGUARD_BUDGET is not set. Returns how
+// many values were rejected (their defaults stay); the first `capacity` are described in `rejected`.
+size_t parse_environment(const char* const* environ_block, Values* out, Rejected* rejected,
+                         size_t capacity);
+
+// Sizes as people write them: 28G, 512MiB, 1.5GB, 4096, 10K. G and GiB are powers of two, GB of ten.
+// False where the text is none or does not fit 63 bits.
+[[nodiscard]] bool parse_bytes(const char* text, int64_t* out);
+// "80%", "12.5%": 1 to 1000 permille.
+[[nodiscard]] bool parse_share(const char* text, uint32_t* permille);
+
+// "5.4 GiB", "512 MiB", "16 bytes": how reports and tools write bytes. Returns the length.
+size_t format_bytes(int64_t bytes, char* out, size_t capacity);
+
+// The folder of sessions where OOMGUARD_DIR is not set: TMPDIR (or /tmp) + "/oomguard-<uid>".
+size_t default_directory(const char* const* environ_block, unsigned uid, char* out, size_t capacity);
+
+}  // namespace oomguard::options

@@ -1,0 +1,146 @@
+// The flight file: what a guarded process leaves behind, complete at every instant.
+//
+// A fixed-size file in <dir>/sessions/, mapped MAP_SHARED, so that SIGKILL loses nothing. The shim
+// writes it, `oomguard report` and the post-mortem read it and treat it as hostile (reader.h checks
+// magic, version, sizes and every string's end).
+//
+// A leaf: PODs, fixed-width integers, explicit padding, every offset asserted below. Changing the
+// layout means a new kVersion; a reader refuses versions that it does not know.
+// Thread-safety: writers claim a refusal slot by an atomic ticket; `sequence` is written last with
+// release order and read first with acquire order. Callable from a hook: yes.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace oomguard::record {
+
+inline constexpr char kMagic[8] = {'O', 'O', 'M', 'F', 'L', 'I', 'T', '\n'};
+inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kRefusalSlots = 64;   // a ring: the newest 64 are kept
+inline constexpr uint32_t kBlockSlots = 10;     // the ten largest live blocks of a refusal
+inline constexpr uint32_t kNeighbourSlots = 8;  // the eight largest other processes of the group
+inline constexpr uint32_t kLevelSlots = 16;
+
+enum class EndState : uint32_t {
+  kRunning = 0,
+  kClean = 1,           // exit was reached
+  kEndedByRefusal = 2,  // an uncaught refusal's exception ended the program
+  kExecuted = 3,        // the process became another program
+};
+
+enum class RequestKind : uint32_t {
+  kMalloc = 1, kCalloc, kRealloc, kAligned, kMmap, kMremap, kMprotect, kBrk,
+  kTouch = 32,  // nobody asked: memory that was granted earlier is being filled (watchdog)
+};
+
+enum class Outcome : uint32_t {
+  kRefused = 1,    // the request got NULL, ENOMEM or MAP_FAILED
+  kException = 2,  // the request was granted (its caller cannot handle NULL) or nobody asked, and an
+                   // exception was sent to the program
+  kReported = 3,   // --on-limit warn: granted, only recorded
+};
+
+struct BlockRecord {
+  uint64_t address;
+  int64_t size_bytes;
+  int64_t touched_bytes;    // -1 unknown
+  int64_t age_ms;
+  char module[64];          // file name of the module that asked, "" unknown
+};
+
+struct NeighbourRecord {
+  int32_t pid;
+  uint32_t guarded;         // 1: runs under oomguard too
+  int64_t resident_bytes;
+  char name[32];            // comm
+};
+
+struct LevelRecord {
+  uint32_t kind;            // probe::LimitKind
+  uint32_t binds;           // 1: the level that refused
+  int64_t limit_bytes;
+  int64_t usage_bytes;
+  int64_t reclaimable_bytes;
+  int64_t swap_room_bytes;
+  char path[128];
+};
+
+struct RefusalRecord {
+  std::atomic<uint64_t> sequence;  // 0: empty or being written; else 1-based number of the refusal
+  uint64_t incident;               // refusals of one incident share it
+  int64_t at_realtime_ns;
+  int64_t at_monotonic_ns;
+  int32_t pid;
+  int32_t thread_id;
+  uint32_t kind;                   // RequestKind
+  uint32_t outcome;                // Outcome
+  int64_t request_bytes;
+  int64_t headroom_bytes;          // limit - needed, of the binding level
+  int64_t line_bytes;              // the line this request was held to
+  int64_t reserve_bytes;
+  int64_t in_flight_bytes;         // untouched young blocks of others
+  int64_t pending_bytes;           // requests of others that were being decided
+  int64_t resident_bytes;          // this process: VmRSS
+  int64_t anonymous_bytes;         // this process: RssAnon
+  int64_t recorded_bytes;          // sum of the live blocks in the ledger
+  uint32_t recorded_blocks;
+  uint32_t level_count;
+  uint32_t block_count;
+  uint32_t neighbour_count;
+  uint32_t ancestors_hidden;
+  uint32_t surfaced;               // 1: its exception was shown to a person
+  char module[64];                 // module that asked
+  char thread_name[16];
+  char where[512];                 // Python line(s), from the surfaced traceback; "" until then
+  LevelRecord levels[kLevelSlots];
+  BlockRecord blocks[kBlockSlots];
+  NeighbourRecord neighbours[kNeighbourSlots];
+};
+
+struct FlightHeader {
+  char magic[8];
+  uint32_t version;
+  uint32_t header_bytes;           // sizeof(FlightHeader)
+  uint32_t refusal_bytes;          // sizeof(RefusalRecord)
+  uint32_t refusal_slots;
+  int32_t pid;
+  int32_t parent_pid;
+  uint32_t uid;
+  std::atomic<uint32_t> end_state; // EndState
+  uint64_t start_ticks;            // field 22 of /proc/PID/stat: tells a reused pid
+  int64_t start_realtime_ns;
+  int64_t start_monotonic_ns;
+  int64_t start_oom_kills;         // sum over visible levels at start; -1 unknown
+  int64_t limit_bytes;             // binding limit at start; INT64_MAX none
+  int64_t reserve_bytes;
+  uint32_t python_version;         // (major << 16) | minor, 0 where none
+  uint32_t is_kernel;              // 1: an IPython kernel
+  std::atomic<uint64_t> refusals;  // all, also those that left the ring
+  std::atomic<uint64_t> incidents;
+  std::atomic<uint64_t> surfaced;  // exceptions shown to a person
+  std::atomic<uint64_t> faults;    // probe or shim failures that were passed through
+  std::atomic<int64_t> last_usage_bytes;    // newest sample of the watchdog
+  std::atomic<int64_t> last_headroom_bytes;
+  std::atomic<int64_t> last_sample_ns;      // CLOCK_MONOTONIC
+  char program[256];               // /proc/PID/exe
+  char command[1024];              // arguments, those that look like secrets masked, spaces between
+  char connection_file[256];       // a kernel's, the key of its successor; "" else
+  char limit_path[256];
+  char limits[512];                // reserved, zero
+};
+
+struct FlightFile {
+  FlightHeader header;
+  RefusalRecord refusals[kRefusalSlots];
+};
+
+static_assert(std::is_standard_layout_v<FlightFile>);
+static_assert(sizeof(BlockRecord) == 96);
+static_assert(sizeof(NeighbourRecord) == 48);
+static_assert(sizeof(LevelRecord) == 168);
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
+
+}  // namespace oomguard::record

@@ -1,0 +1,58 @@
+// What the Python side and the tools of the shim may ask of the engine. The embedded module reaches
+// these through the `_bridge` functions that shim/python makes of them.
+// Thread-safety: all callable from any thread that is not inside a hook. No allocation.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "collector/options/options.h"
+#include "collector/record/flight.h"
+#include "collector/record/text.h"
+
+namespace oomguard::engine {
+
+const options::Values& values() noexcept;
+
+// The gate works in this process (Python, or the program given to `run`, and OOMGUARD is not 0).
+bool active() noexcept;
+
+struct Usage {
+  int64_t limit_bytes;      // INT64_MAX: nothing limits
+  int64_t used_bytes;       // what counts against that limit (usage - reclaimable)
+  int64_t headroom_bytes;   // what may still be asked for: limit - used - reserve, never below 0
+  int64_t reserve_bytes;
+  char limit_name[160];     // "container (/sys/fs/cgroup/memory/x)", "machine", "budget", ...
+};
+bool usage(Usage* out) noexcept;
+
+// Refusals so far; each has a 1-based number. Copies number `n` (0 = the newest); false: none, or it
+// left the ring.
+uint64_t refusal_count() noexcept;
+bool copy_refusal(uint64_t n, record::RefusalRecord* out) noexcept;
+size_t render_refusal(uint64_t n, record::Audience audience, char* out, size_t capacity) noexcept;
+size_t render_refusal_note(uint64_t n, char* out, size_t capacity) noexcept;
+
+// Number of the newest refusal that this thread (0: any thread) got and that was not yet surfaced.
+uint64_t unsurfaced_refusal(int32_t thread_id) noexcept;
+
+// A person has seen the exception of refusal `n`. `where`: the Python line(s). Ends the incident: the
+// grace share closes as soon as there is room again.
+void surfaced(uint64_t n, const char* where) noexcept;
+// The exception of refusal `n` is about to end the program (excepthook): EndState::kEndedByRefusal,
+// grace stays open.
+void ending(uint64_t n) noexcept;
+
+// The signal that carries the exception: a free real-time signal (SIG_DFL when asked), chosen by the
+// Python side, told to the engine once its Python handler is in place. 0 takes it back.
+void exception_signal_ready(int signal_number) noexcept;
+// The Python handler has ended (raised or decided not to): the next alarm may send again.
+void exception_handled() noexcept;
+// Why the last signal was sent: number of the RefusalRecord made for it (kTouch, or granted to a
+// caller that cannot handle NULL), and the native id of the thread that grew most (0 unknown).
+uint64_t alarm_refusal(int32_t* growing_thread_id) noexcept;
+
+void set_python(uint32_t major_minor, bool is_kernel, const char* connection_file) noexcept;
+const char* session_path() noexcept;   // the flight file, "" where none could be made
+
+}  // namespace oomguard::engine

@@ -1,0 +1,34 @@
+// How a guarded CPython gets the `oomguard` module and its signal handler, with nothing installed.
+//
+// The engine calls `on_slow_path` from the slow path of its hooks; in the main thread, once the
+// interpreter is initialised, it queues one pending call (Py_AddPendingCall), which runs after
+// `site` and before the program's own code, compiles the embedded sources and hands them `Bridge`.
+// This is the one place where a lock of the interpreter (the pending-call lock) is taken near a hook.
+#pragma once
+
+#include <cstdint>
+
+namespace oomguard::python {
+
+enum class State : uint32_t {
+  kNotPython = 0,   // nothing to do, ever
+  kWaiting = 1,     // Python, not yet initialised or `site` not yet done
+  kQueued = 2,      // the pending call is in the interpreter's queue
+  kReady = 3,       // the module exists and the signal handler is in place
+  kFailed = 4,      // the bootstrap raised: protection by refusal goes on, no module
+};
+
+// Looks for the interpreter's symbols (dlsym on the global scope: executable or libpython).
+// Called once from the shim's constructor. Never loads anything.
+void detect() noexcept;
+
+State state() noexcept;
+
+// Callable from a hook: yes (it is its only caller), in any thread; cheap once kReady.
+// `is_main_thread`: the caller has gettid() == getpid().
+void on_slow_path(bool is_main_thread) noexcept;
+
+// In fork's child: a queued call was inherited with the interpreter's state; nothing is re-run.
+void on_fork_child() noexcept;
+
+}  // namespace oomguard::python
