@@ -1,0 +1,51 @@
+// Answers "may this pointer be one that the ledger knows?" on the path of every free, in about five
+// instructions and one load from 16 KiB.
+//
+// A counting filter over pointer hashes. No means no; yes means: look it up. A counter that ever
+// reached 255 stays there (its pointers always take the slow path). Thread-safe: relaxed atomics; a
+// block's own insertion happens before its pointer is known to anybody who could free it.
+// Callable from a hook: yes.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace oomguard::budget {
+
+class BlockFilter {
+ public:
+  bool may_contain(const void* pointer) const noexcept {
+    return counters_[slot(pointer)].load(std::memory_order_relaxed) != 0;
+  }
+  void add(const void* pointer) noexcept {
+    std::atomic<uint8_t>& counter = counters_[slot(pointer)];
+    uint8_t seen = counter.load(std::memory_order_relaxed);
+    while (seen != kSticky && !counter.compare_exchange_weak(seen, static_cast<uint8_t>(seen + 1),
+                                                             std::memory_order_relaxed)) {
+    }
+  }
+  void remove(const void* pointer) noexcept {
+    std::atomic<uint8_t>& counter = counters_[slot(pointer)];
+    uint8_t seen = counter.load(std::memory_order_relaxed);
+    while (seen != kSticky && seen != 0 &&
+           !counter.compare_exchange_weak(seen, static_cast<uint8_t>(seen - 1),
+                                          std::memory_order_relaxed)) {
+    }
+  }
+
+ private:
+  static constexpr unsigned kBits = 14;
+  static constexpr uint8_t kSticky = 255;
+
+  static size_t slot(const void* pointer) noexcept {
+    const uint64_t key = reinterpret_cast<uintptr_t>(pointer) >> 4;
+    return static_cast<size_t>((key * 0x9E3779B97F4A7C15ull) >> (64 - kBits));
+  }
+
+  std::atomic<uint8_t> counters_[size_t{1} << kBits] = {};
+};
+
+extern BlockFilter block_filter;
+
+}  // namespace oomguard::budget

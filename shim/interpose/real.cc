@@ -1,0 +1,111 @@
+#include "shim/interpose/real.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <string.h>
+
+#include <atomic>
+
+#include "shim/budget/block_filter.h"
+#include "shim/interpose/bootstrap_arena.h"
+
+namespace oomguard {
+namespace {
+
+enum State : uint32_t { kFresh, kResolving, kResolved };
+constinit std::atomic<uint32_t> g_state{kFresh};
+constinit bool g_allocator_is_libc = false;
+
+void* early_block(size_t size, size_t alignment) noexcept {
+  void* block = interpose::bootstrap_allocate(size, alignment);
+  if (block == nullptr) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  budget::block_filter.add(block);  // sends its free and realloc to their slow paths
+  return block;
+}
+
+// First entries of the hot functions: resolve, then go on with the real one. In the middle of
+// resolving (dlsym allocates), the bootstrap arena answers.
+bool ready() noexcept {
+  if (g_state.load(std::memory_order_acquire) == kFresh) interpose::resolve();
+  return g_state.load(std::memory_order_acquire) == kResolved;
+}
+void* early_malloc(size_t size) noexcept {
+  return ready() ? real.malloc(size) : early_block(size, 16);
+}
+void* early_calloc(size_t count, size_t size) noexcept {
+  if (ready()) return real.calloc(count, size);
+  size_t total;
+  if (__builtin_mul_overflow(count, size, &total)) return nullptr;
+  return early_block(total, 16);
+}
+void* early_realloc(void* old, size_t size) noexcept {
+  if (ready()) return real.realloc(old, size);
+  void* block = early_block(size, 16);
+  if (block != nullptr && old != nullptr && interpose::in_bootstrap_arena(old)) {
+    const size_t before = interpose::bootstrap_size(old);
+    memcpy(block, old, before < size ? before : size);
+  }
+  return block;
+}
+void early_free(void* pointer) noexcept {
+  if (ready()) real.free(pointer);
+}
+size_t early_usable_size(void* pointer) noexcept {
+  return ready() ? real.malloc_usable_size(pointer) : 0;
+}
+
+constexpr Real kUnresolved = [] {
+  Real table{};
+  table.malloc = early_malloc;
+  table.calloc = early_calloc;
+  table.realloc = early_realloc;
+  table.free = early_free;
+  table.malloc_usable_size = early_usable_size;
+  return table;
+}();
+
+void* next(const char* name) noexcept {
+  void* symbol = dlsym(RTLD_NEXT, name);
+  return symbol;
+}
+
+bool belongs_to_libc(void* function) noexcept {
+  Dl_info info;
+  if (dladdr(function, &info) == 0 || info.dli_fname == nullptr) return false;
+  const char* slash = strrchr(info.dli_fname, '/');
+  const char* base = slash != nullptr ? slash + 1 : info.dli_fname;
+  return strncmp(base, "libc.so", 7) == 0 || strncmp(base, "libc-2.", 7) == 0;
+}
+
+}  // namespace
+
+constinit Real real = kUnresolved;
+
+namespace interpose {
+
+void resolve() noexcept {
+  uint32_t expected = kFresh;
+  if (!g_state.compare_exchange_strong(expected, kResolving, std::memory_order_acq_rel)) return;
+  const int saved_errno = errno;
+  Real table{};
+#define OOMGUARD_HOOK(family, name, result, parameters) \
+  table.name = reinterpret_cast<decltype(table.name)>(next(#name));
+#include "shim/interpose/hooks.def"
+#undef OOMGUARD_HOOK
+  if (table.cfree == nullptr) table.cfree = table.free;  // gone from glibc 2.26 on
+  real = table;
+  g_allocator_is_libc = belongs_to_libc(reinterpret_cast<void*>(table.malloc));
+  g_state.store(kResolved, std::memory_order_release);
+  errno = saved_errno;
+}
+
+bool resolved() noexcept { return g_state.load(std::memory_order_acquire) == kResolved; }
+
+bool allocator_is_libc() noexcept { return g_allocator_is_libc; }
+
+}  // namespace interpose
+}  // namespace oomguard
