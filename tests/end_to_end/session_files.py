@@ -1,0 +1,61 @@
+"""Reads the counters of session files (collector/record/flight.h) that guarded processes left."""
+import dataclasses
+import pathlib
+import struct
+
+_HEADER = struct.Struct("<8sIIIIiiIIQqqqqqIIQQQQ")
+_REFUSAL = struct.Struct("<QQqqiiIIqqqqqqqqqIIIIII64s16s512s")
+
+
+@dataclasses.dataclass
+class Refusal:
+    number: int
+    incident: int
+    at_monotonic_s: float
+    outcome: int          # 1 refused, 2 an exception was sent, 3 only reported
+    request_bytes: int
+    headroom_bytes: int
+    line_bytes: int
+    reserve_bytes: int
+    in_flight_bytes: int
+    pending_bytes: int
+    surfaced: bool
+    module: str
+
+
+@dataclasses.dataclass
+class Session:
+    path: str
+    pid: int
+    started_monotonic_s: float
+    python_version: int
+    refusal_count: int
+    incident_count: int
+    surfaced_count: int
+    fault_count: int
+    refusals: list
+
+
+def _refusal(data, offset):
+    fields = _REFUSAL.unpack_from(data, offset)
+    (number, incident, _, at_ns, _, _, _, outcome, request, headroom, line, reserve, in_flight,
+     pending) = fields[:14]
+    return Refusal(number, incident, at_ns / 1e9, outcome, request, headroom, line, reserve,
+                   in_flight, pending, bool(fields[22]),
+                   fields[23].split(b"\0")[0].decode(errors="replace"))
+
+
+def _session(path):
+    data = path.read_bytes()
+    fields = _HEADER.unpack_from(data)
+    magic, version, header_bytes, refusal_bytes, slots, pid = fields[:6]
+    assert magic == b"OOMFLIT\n" and version == 1, f"{path} is no session file"
+    refusals = [_refusal(data, header_bytes + slot * refusal_bytes) for slot in range(slots)]
+    refusals = sorted((r for r in refusals if r.number), key=lambda r: r.number)
+    return Session(str(path), pid, fields[11] / 1e9, fields[15], *fields[17:21], refusals)
+
+
+def read_all(folder):
+    """Every session below OOMGUARD_DIR=`folder`, oldest first."""
+    files = pathlib.Path(folder).glob("sessions/*.flight")
+    return sorted((_session(path) for path in files), key=lambda s: s.started_monotonic_s)
