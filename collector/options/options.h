@@ -9,6 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 
+// The forms of an option that is on or off; on the command line it is a flag without a value.
+#define OOMGUARD_SWITCH_FORMS "1 or 0"
+
 namespace oomguard::options {
 
 enum class Id : uint8_t {
@@ -22,7 +25,7 @@ struct Option {
   Id id;
   const char* flag;      // "--budget"; "" for a variable without an option (OOMGUARD)
   const char* variable;  // "OOMGUARD_BUDGET"
-  const char* forms;     // accepted values as a person reads them: "auto, a size (28G, 512MiB), or a share (80%)"
+  const char* forms;     // accepted values as a person reads them: "auto, a size (28G, 512MiB), ..."
   const char* fallback;  // the default as a person reads it
   const char* help;      // one sentence
 };
@@ -43,6 +46,9 @@ struct Values {
   bool keep_frames = false;
   char directory[256] = "";             // "" = the default of default_directory()
 };
+
+// The option is on or off: a flag without a value on the command line.
+bool is_switch(const Option& option);
 
 // Parses one value into `out`. False: not accepted, `out` is untouched.
 [[nodiscard]] bool parse(Id id, const char* value, Values* out);

@@ -1,0 +1,170 @@
+#include "collector/options/options.h"
+
+#include <cstring>
+#include <initializer_list>
+
+namespace oomguard::options {
+
+const Option kTable[static_cast<size_t>(Id::kCount)] = {
+#define OOMGUARD_OPTION(id, flag, variable, forms, fallback, help) \
+  {Id::id, flag, variable, forms, fallback, help},
+#include "collector/options/options.def"
+#undef OOMGUARD_OPTION
+};
+
+namespace {
+
+// A longer folder would not leave room for a session's name in the paths that the shim keeps.
+constexpr size_t kMaxDirectory = 200;
+
+bool equals(const char* a, const char* b) { return strcmp(a, b) == 0; }
+
+bool parse_switch(const char* value, bool* out) {
+  for (const char* word : {"1", "on", "yes", "true"}) {
+    if (equals(value, word)) return *out = true, true;
+  }
+  for (const char* word : {"0", "off", "no", "false"}) {
+    if (equals(value, word)) return *out = false, true;
+  }
+  return false;
+}
+
+bool parse_budget(const char* value, Values* out) {
+  int64_t bytes = -1;
+  uint32_t permille = 0;
+  const bool accepted = equals(value, "auto") || parse_share(value, &permille) ||
+                        (parse_bytes(value, &bytes) && bytes > 0);
+  if (!accepted) return false;
+  out->budget_bytes = bytes;
+  out->budget_share_permille = permille;
+  return true;
+}
+
+bool parse_reserve(const char* value, Values* out) {
+  int64_t bytes = -1;
+  if (!equals(value, "auto") && !parse_bytes(value, &bytes)) return false;
+  out->reserve_bytes = bytes;
+  return true;
+}
+
+bool parse_swap_share(const char* value, Values* out) {
+  uint32_t permille = 0;
+  if (!equals(value, "0") && !equals(value, "0%") && !parse_share(value, &permille)) return false;
+  out->swap_share_permille = permille;
+  return true;
+}
+
+// Index of `value` in `words`, or -1.
+template <size_t N>
+int index_of(const char* value, const char* const (&words)[N]) {
+  for (size_t i = 0; i < N; ++i) {
+    if (equals(value, words[i])) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+bool parse_children(const char* value, Values* out) {
+  static constexpr const char* kWords[] = {"python", "all", "none"};
+  const int index = index_of(value, kWords);
+  if (index < 0) return false;
+  out->children = static_cast<Children>(index);
+  return true;
+}
+
+bool parse_on_limit(const char* value, Values* out) {
+  static constexpr const char* kWords[] = {"raise", "warn", "exit"};
+  const int index = index_of(value, kWords);
+  if (index < 0) return false;
+  out->on_limit = static_cast<OnLimit>(index);
+  return true;
+}
+
+bool parse_exit_code(const char* value, Values* out) {
+  if (equals(value, "137")) return out->refusal_exit_code = 137, true;
+  if (equals(value, "keep")) return out->refusal_exit_code = 0, true;
+  return false;
+}
+
+bool parse_directory(const char* value, Values* out) {
+  const size_t length = strlen(value);
+  if (value[0] != '/' || length > kMaxDirectory) return false;
+  memcpy(out->directory, value, length + 1);
+  return true;
+}
+
+// The value of `variable` in the block, or null. An empty value counts as not set: that is how a
+// shell or a container manifest usually says "nothing".
+const char* find(const char* const* block, const char* variable) {
+  const size_t length = strlen(variable);
+  for (; block != nullptr && *block != nullptr; ++block) {
+    const char* entry = *block;
+    if (strncmp(entry, variable, length) == 0 && entry[length] == '=') {
+      return entry[length + 1] == '\0' ? nullptr : entry + length + 1;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+bool is_switch(const Option& option) { return equals(option.forms, OOMGUARD_SWITCH_FORMS); }
+
+bool parse(Id id, const char* value, Values* out) {
+  if (value == nullptr) return false;
+  switch (id) {
+    case Id::kEnabled: return parse_switch(value, &out->enabled);
+    case Id::kBudget: return parse_budget(value, out);
+    case Id::kReserve: return parse_reserve(value, out);
+    case Id::kSwapShare: return parse_swap_share(value, out);
+    case Id::kChildren: return parse_children(value, out);
+    case Id::kOnLimit: return parse_on_limit(value, out);
+    case Id::kExitCode: return parse_exit_code(value, out);
+    case Id::kKeepFrames: return parse_switch(value, &out->keep_frames);
+    case Id::kDirectory: return parse_directory(value, out);
+    case Id::kCount: break;
+  }
+  return false;
+}
+
+size_t parse_environment(const char* const* environ_block, Values* out, Rejected* rejected,
+                         size_t capacity) {
+  size_t rejections = 0;
+  for (const Option& option : kTable) {
+    const char* value = find(environ_block, option.variable);
+    if (value == nullptr || parse(option.id, value, out)) continue;
+    if (rejections < capacity) rejected[rejections] = {option.id, value};
+    ++rejections;
+  }
+  if (find(environ_block, "OOMGUARD_BUDGET") == nullptr) {
+    // Not a variable of ours: a value that is no number of bytes was meant for somebody else.
+    int64_t bytes = 0;
+    const char* limit = find(environ_block, "MEM_LIMIT");
+    if (limit != nullptr && parse_bytes(limit, &bytes) && bytes > 0) out->budget_bytes = bytes;
+  }
+  return rejections;
+}
+
+size_t default_directory(const char* const* environ_block, unsigned uid, char* out,
+                         size_t capacity) {
+  const char* parent = find(environ_block, "TMPDIR");
+  if (parent == nullptr || parent[0] != '/' || strlen(parent) > kMaxDirectory - 24) parent = "/tmp";
+  char digits[12];
+  size_t count = 0;
+  do {
+    digits[count++] = static_cast<char>('0' + uid % 10);
+    uid /= 10;
+  } while (uid != 0);
+  size_t parent_length = strlen(parent);
+  while (parent_length > 1 && parent[parent_length - 1] == '/') --parent_length;
+  static constexpr char kStem[] = "/oomguard-";
+  const size_t stem_length = sizeof(kStem) - 1;
+  const size_t length = parent_length + stem_length + count;
+  if (length >= capacity) return 0;
+  memcpy(out, parent, parent_length);
+  memcpy(out + parent_length, kStem, stem_length);
+  for (size_t i = 0; i < count; ++i) out[parent_length + stem_length + i] = digits[count - 1 - i];
+  out[length] = '\0';
+  return length;
+}
+
+}  // namespace oomguard::options
