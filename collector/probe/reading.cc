@@ -1,0 +1,20 @@
+#include "collector/probe/reading.h"
+
+namespace oomguard::probe {
+
+Headroom headroom(const Reading& reading, uint32_t swap_share_permille) {
+  Headroom least;
+  for (uint32_t i = 0; i < reading.level_count && i < kMaxLevels; ++i) {
+    const Level& level = reading.levels[i];
+    if (level.limit == kUnlimited) continue;
+    __int128 bytes = static_cast<__int128>(level.limit) - level.usage + level.reclaimable +
+                     static_cast<__int128>(level.swap_room) * swap_share_permille / 1000;
+    if (bytes < INT64_MIN / 2) bytes = INT64_MIN / 2;
+    if (bytes >= least.bytes) continue;
+    least.bytes = static_cast<Bytes>(bytes);
+    least.level = i;
+  }
+  return least;
+}
+
+}  // namespace oomguard::probe
