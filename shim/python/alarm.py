@@ -1,0 +1,155 @@
+"""Decides where the exception goes when memory runs out although nothing was refused.
+
+Runs in the main thread, from the handler of the engine's signal, with the frame that was
+interrupted. `bridge`, `guard` and `load` come from boot.py.
+"""
+
+import os
+import sys
+
+# Code that waits for events or hands them out. An exception raised there ends the loop and with it
+# the kernel or server; in a callback that the loop runs, it ends only that callback.
+MACHINERY = (
+    "/selectors.py",
+    "/socketserver.py",
+    "/asyncio/",
+    "/uvloop/",
+    "/anyio/",
+    "/trio/",
+    "/tornado/",
+    "/zmq/",
+    "/gevent/",
+    "/eventlet/",
+    "/twisted/internet/",
+    "/prompt_toolkit/",
+    "/gunicorn/",
+    "/uvicorn/",
+    "/waitress/",
+    "/cheroot/",
+    "/werkzeug/serving.py",
+)
+SHELL = "IPython.core.interactiveshell"
+SHELL_FILE = "/IPython/core/interactiveshell.py"
+# Threads that keep a kernel or shell going; none of them runs a person's code.
+SERVICES = ("ipykernel", "zmq", "IPython", "tornado", "concurrent.futures.process")
+
+
+class incident:
+    """Alarms raised in the incident so far."""
+
+    number = None
+    raised = 0
+
+
+def shell_is_live():
+    """This process is IPython (terminal or kernel), not a program that merely imported it."""
+    module = sys.modules.get(SHELL)
+    shell = getattr(module, "InteractiveShell", None)
+    return shell is not None and shell.initialized()
+
+
+def is_machinery(frame):
+    name = frame.f_code.co_filename
+    return any(part in name for part in MACHINERY)
+
+
+def takes_exception(frame):
+    """Code runs in this stack that an exception may end: a cell, a script, a loop's callback."""
+    shell = shell_is_live()
+    working = False
+    while frame is not None:
+        if is_machinery(frame):
+            # The loop itself was waiting, or in a kernel was handing out a message.
+            return working and not shell
+        if shell and frame.f_code.co_name == "run_code":
+            if frame.f_code.co_filename.endswith(SHELL_FILE):
+                return True
+        working = True
+        frame = frame.f_back
+    return not shell
+
+
+def growing_thread(native_id):
+    """Identifier of the Python thread with this native id, where it may be interrupted; else 0."""
+    threading = sys.modules.get("threading")
+    if not native_id or native_id == os.getpid() or threading is None:
+        return 0
+    for ident, thread in list(threading._active.items()):
+        if getattr(thread, "native_id", None) != native_id:
+            continue
+        if type(thread).__module__.split(".")[0] in SERVICES:
+            return 0
+        frame = sys._current_frames().get(ident)
+        return ident if frame is not None and not is_machinery(frame) else 0
+    return 0
+
+
+def gib(count):
+    return "%.1f GiB" % (count / (1 << 30))
+
+
+def message():
+    now = bridge.usage()
+    if now is None or now["limit"] is None:
+        return "memory is running out; stopped before the kernel would have killed this process"
+    return (
+        "memory is running out: %s of %s in use (%s); stopped before the kernel would have "
+        "killed this process" % (gib(now["used"]), gib(now["limit"]), now["limit_name"])
+    )
+
+
+def exception_class(base, text, number):
+    """A class for another thread: the interpreter makes the instance there, without arguments."""
+
+    def __init__(self, *args):
+        base.__init__(self, *(args or (text,)))
+        setattr(self, load("surface").MARK, number)
+
+    # It shows itself as its base and is pickled as such, because workers send it to other processes.
+    names = {"__init__": __init__, "__module__": base.__module__}
+    names["__reduce__"] = lambda self: (base, self.args)
+    return type(base.__name__, (base,), names)
+
+
+def next_class(number):
+    """MemoryError twice in an incident, then one that `except Exception` does not catch."""
+    found = bridge.refusal(number) if number else None
+    key = found["incident"] if found is not None else 0
+    if incident.number != key:
+        incident.number, incident.raised = key, 0
+    incident.raised += 1
+    return MemoryError if incident.raised < 3 else guard.api().MemoryLimit
+
+
+def decide(frame):
+    """The exception for the main thread, or None."""
+    number, native_id = bridge.alarm()
+    here = takes_exception(frame)
+    ident = growing_thread(native_id)
+    if not here and not ident:
+        return None
+    base = next_class(number)
+    text = message()
+    if ident:
+        bridge.raise_in_thread(ident, exception_class(base, text, number))
+        # It is delivered at that thread's next bytecode. If memory still grows after that, the main
+        # thread, which waits for it, is stopped as well.
+        if not here or incident.raised == 1:
+            return None
+    exception = base(text)
+    setattr(exception, load("surface").MARK, number)
+    return exception
+
+
+def handle(frame):
+    guard.busy += 1
+    exception = None
+    try:
+        exception = decide(frame)
+    except Exception:
+        pass  # a wrong decision must not be an exception in the program
+    finally:
+        guard.busy -= 1
+        bridge.handled()
+    if exception is not None:
+        raise exception

@@ -1,0 +1,182 @@
+"""Runs in every guarded interpreter, after `site` and before the program's own code.
+
+It is compiled at each start, so it holds only what has to be in place at once: the `oomguard` module,
+the wrapped exception hooks and the signal handler. Everything else is compiled on first use (`load`).
+`bridge` (the engine's functions) is put into this namespace by bootstrap.cc. Only modules that are
+built into every interpreter are imported here.
+"""
+
+import _signal
+import _thread
+import sys
+from _frozen_importlib import ModuleSpec
+
+ModuleType = type(sys)
+
+
+class guard:
+    """State shared by the embedded parts."""
+
+    busy = 0  # > 0: our own code runs; the signal handler must not raise into it
+    shell = False  # IPython's shell class was seen and wrapped
+    parts = {}
+
+
+def load(name):
+    """The part `name` as a module object (in no sys.modules), compiled on first use."""
+    part = guard.parts.get(name)
+    if part is None:
+        guard.busy += 1
+        try:
+            part = ModuleType("oomguard._" + name)
+            part.bridge, part.guard, part.load = bridge, guard, load
+            run(name, part)
+            guard.parts[name] = part
+        finally:
+            guard.busy -= 1
+    return part
+
+
+def run(name, module):
+    code = compile(bridge.source(name), "<oomguard %s>" % name, "exec", dont_inherit=True)
+    exec(code, module.__dict__)
+
+
+class Embedded:
+    """Finder and loader of the `oomguard` module, which is in no file."""
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name == "oomguard":
+            return spec
+        if name == "IPython.core.interactiveshell":
+            try:
+                return load("ipython").find(cls, name, path, target)
+            except Exception:
+                return None
+        return None
+
+    @staticmethod
+    def create_module(spec):
+        return module
+
+    @staticmethod
+    def exec_module(module):
+        """Nothing: a reload keeps what is there."""
+
+    @staticmethod
+    def get_source(name):
+        return bridge.source("api")
+
+    @staticmethod
+    def get_code(name):
+        return None
+
+    @staticmethod
+    def is_package(name):
+        return False
+
+
+def lazy(name):
+    """The module's `__getattr__` until its first attribute is asked for."""
+    if name[:2] == "__" or module.__dict__.get("__getattr__") is not lazy:
+        raise AttributeError("module 'oomguard' has no attribute %r" % (name,))
+    api()
+    return getattr(module, name)
+
+
+def public_names():
+    return sorted(api().__all__)
+
+
+def api():
+    """The `oomguard` module, its functions compiled."""
+    names = module.__dict__
+    if names.get("__getattr__") is lazy:
+        guard.busy += 1
+        try:
+            names.update(bridge=bridge, load=load)
+            run("api", module)
+            del names["__getattr__"]
+        finally:
+            guard.busy -= 1
+    return module
+
+
+def report_of(*args):
+    """What `surface` has to print after an uncaught exception, or None."""
+    if not bridge.refusal_count():
+        return None
+    guard.busy += 1
+    try:
+        return load("surface").uncaught(*args)
+    except BaseException:  # never hide the program's own traceback
+        return None
+    finally:
+        guard.busy -= 1
+
+
+def wrap_main(original):
+    def excepthook(kind, value, traceback):
+        report = report_of(value, None)
+        try:
+            original(kind, value, traceback)
+        finally:
+            if report is not None:
+                report()
+
+    return excepthook
+
+
+def wrap_thread(original):
+    def excepthook(args):
+        report = report_of(args.exc_value, args.thread)
+        try:
+            original(args)
+        finally:
+            if report is not None:
+                report()
+
+    return excepthook
+
+
+def handler(number, frame):
+    """Of the signal that the engine sends when memory runs out although nothing was refused."""
+    if guard.busy:
+        bridge.handled()
+        return
+    try:
+        alarm = load("alarm")
+    except Exception:
+        bridge.handled()
+        return
+    alarm.handle(frame)
+
+
+def free_signal():
+    """A real-time signal that nobody uses. The first ones are left to libraries that count up."""
+    low, high = _signal.SIGRTMIN, _signal.SIGRTMAX
+    for number in [*range(low + 10, high - 4), *range(low + 1, low + 10)]:
+        if _signal.getsignal(number) == _signal.SIG_DFL:
+            return number
+    return 0
+
+
+spec = ModuleSpec("oomguard", Embedded, origin="embedded in liboomguard.so")
+module = ModuleType("oomguard", "What oomguard knows about this process's memory.")
+module.__spec__, module.__loader__, module.__package__ = spec, Embedded, ""
+module.__getattr__, module.__dir__ = lazy, public_names
+guard.api = api
+
+sys.meta_path.insert(0, Embedded)
+sys.modules["oomguard"] = module
+sys.excepthook = wrap_main(sys.excepthook)
+# `threading` takes its hook from here when it is imported.
+_thread._excepthook = wrap_thread(_thread._excepthook)
+if "threading" in sys.modules:
+    threading = sys.modules["threading"]
+    threading.excepthook = wrap_thread(threading.excepthook)
+signal_number = free_signal()
+if signal_number:
+    _signal.signal(signal_number, handler)
+    bridge.signal_ready(signal_number)

@@ -1,0 +1,142 @@
+"""Shows a refusal in IPython: library frames let go, full traceback, then the report in the cell.
+
+IPython is never imported from here. When the program imports its shell, the class is wrapped at the
+two points that every cell's exception passes: `showtraceback`, before it is rendered, and
+`run_cell_async`, for handlers that replaced the former on an instance.
+"""
+
+import functools
+import os
+import sys
+
+surface = load("surface")
+
+
+def find(own, name, path, target):
+    """The real spec of IPython's shell, whose class is wrapped once the module has run."""
+    for finder in sys.meta_path:
+        find_spec = getattr(finder, "find_spec", None)
+        spec = find_spec(name, path, target) if finder is not own and find_spec else None
+        if spec is not None:
+            break
+    else:
+        return None
+    loader = spec.loader
+    # A loader that is a class, or has no such method, is no file's: leave it alone.
+    if loader is None or isinstance(loader, type) or not hasattr(loader, "exec_module"):
+        return spec
+    run = loader.exec_module
+
+    def exec_module(module):
+        run(module)
+        if module.__name__ == name:
+            del loader.exec_module  # the loader may be shared (a zip file's is)
+            try:
+                wrap(module.InteractiveShell)
+                tell_kernel()
+            except Exception:
+                pass
+
+    loader.exec_module = exec_module
+    return spec
+
+
+def tell_kernel():
+    """A kernel's session is keyed by its connection file, which a restarted kernel reuses."""
+    if not any(name.split(".")[0] == "ipykernel" for name in sys.modules):
+        return
+    arguments = list(getattr(sys, "argv", ()))
+    for index, argument in enumerate(arguments):
+        if argument == "-f" and index + 1 < len(arguments):
+            connection = arguments[index + 1]
+        elif argument.startswith(("-f=", "--f=", "--IPKernelApp.connection_file=")):
+            connection = argument.split("=", 1)[1]
+        else:
+            continue
+        bridge.is_kernel(os.fsencode(os.path.abspath(connection)))
+        return
+
+
+def wrap(shell_class):
+    guard.shell = True
+    show, run = shell_class.showtraceback, shell_class.run_cell_async
+
+    @functools.wraps(show)
+    def showtraceback(self, exc_tuple=None, *args, **kwargs):
+        value = exc_tuple[1] if exc_tuple else sys.exc_info()[1]
+        report = prepare(self, value)
+        try:
+            return show(self, exc_tuple, *args, **kwargs)
+        finally:
+            report()
+
+    @functools.wraps(run)
+    async def run_cell_async(self, *args, **kwargs):
+        result = await run(self, *args, **kwargs)
+        prepare(self, getattr(result, "error_in_exec", None))()
+        return result
+
+    shell_class.showtraceback, shell_class.run_cell_async = showtraceback, run_cell_async
+
+
+def nothing():
+    pass
+
+
+def prepare(shell, exception):
+    """Before a cell's exception is shown: returns what prints the report after it."""
+    if exception is None or not bridge.refusal_count():
+        return nothing
+    guard.busy += 1
+    try:
+        return prepare_refusal(shell, exception)
+    except Exception:
+        return nothing
+    finally:
+        guard.busy -= 1
+
+
+def prepare_refusal(shell, exception):
+    number = surface.refusal_of(exception)
+    if not number or getattr(exception, "_oomguard_shown", False):
+        return nothing
+    exception._oomguard_shown = True  # `%tb` shows it again; the report is for the first time
+    surface.drop_own_frames(exception)
+    place = surface.where(exception, lambda frame: cell_of(shell, frame))
+    freed = 0
+    if not bridge.keep_frames():
+        freed = surface.release(exception, lambda frame: is_persons(shell, frame))
+    line = surface.add_note(exception, number)
+
+    def report():
+        guard.busy += 1
+        try:
+            surface.surfaced(number, place)
+            surface.print_report(number, line, surface.CELL, freed_line(freed))
+        except Exception:
+            pass
+        finally:
+            guard.busy -= 1
+
+    return report
+
+
+def freed_line(freed):
+    if freed < surface.MIB:
+        return ""
+    unit, size = ("GiB", 1 << 30) if freed >= 1 << 30 else ("MiB", surface.MIB)
+    return "Freed: %.1f %s that the failed call still held.\n" % (freed / size, unit)
+
+
+def cell_of(shell, frame):
+    """ "cell [4]" where the frame runs a cell's code; None elsewhere."""
+    numbers = getattr(shell.compile, "_filename_map", {})
+    number = numbers.get(frame.f_code.co_filename)
+    if number is None:
+        return None
+    return "cell [%s]" % number
+
+
+def is_persons(shell, frame):
+    """Frames of cells, and of whatever else runs in the notebook's namespace, keep their variables."""
+    return frame.f_globals is shell.user_ns or cell_of(shell, frame) is not None

@@ -1,0 +1,274 @@
+"""An exception that came from a refusal, from the moment it reaches a person.
+
+Recognises it, finds the person's own line in its traceback, gives it a note, lets go of what its
+library frames hold, and prints the report. `bridge`, `guard` and `load` come from boot.py.
+"""
+
+import errno
+import os
+import sys
+from _thread import get_native_id
+
+CELL, SCRIPT, FULL = 0, 1, 2  # record::Audience
+MIB = 1 << 20
+
+# Out-of-memory texts of libraries that raise RuntimeError or a class of their own.
+TEXTS = (
+    "can't allocate memory",
+    "DefaultCPUAllocator",
+    "not enough memory",
+    "Cannot allocate memory",
+    "Unable to allocate",
+    "std::bad_alloc",
+    "bad allocation",
+)
+STDLIB = os.path.dirname(os.__file__) + os.sep
+MARK = "_oomguard_refusal"
+
+
+def chain(exception):
+    """The exception, those it was raised from or during, and those that a group holds."""
+    seen, waiting = set(), [exception]
+    while waiting:
+        one = waiting.pop()
+        if not isinstance(one, BaseException) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [one.__context__, one.__cause__]
+        members = getattr(one, "exceptions", None)
+        if isinstance(members, tuple):
+            waiting += members
+
+
+def ran_out(exception):
+    """The exception says that memory could not be had."""
+    if isinstance(exception, MemoryError):
+        return True
+    if isinstance(exception, OSError) and exception.errno == errno.ENOMEM:
+        return True
+    if not isinstance(exception, Exception):
+        return False
+    try:
+        text = str(exception)[:4096]
+    except Exception:
+        return False
+    return any(known in text for known in TEXTS)
+
+
+def refusal_of(exception):
+    """Number of the refusal that the exception came from; 0 where it came from none."""
+    candidate = None
+    for one in chain(exception):
+        number = getattr(one, MARK, 0)
+        if number:
+            return number
+        if candidate is None and ran_out(one):
+            candidate = one
+    if candidate is None:
+        return 0
+    # A loader's threads raise through futures, so another thread's refusal counts as well.
+    number = bridge.unsurfaced(get_native_id()) or bridge.unsurfaced(0)
+    if number:
+        mark(candidate, number)
+    return number
+
+
+def mark(exception, number):
+    try:
+        setattr(exception, MARK, number)
+    except Exception:
+        pass  # a class with __slots__: it is recognised as long as its refusal is the newest
+
+
+def entries(traceback):
+    while traceback is not None:
+        yield traceback.tb_frame, traceback.tb_lineno
+        traceback = traceback.tb_next
+
+
+def is_ours(frame):
+    return frame.f_code.co_filename.startswith("<oomguard ")
+
+
+def is_users(frame):
+    """The frame runs code of the person's own, not of the standard library or a package."""
+    if frame.f_globals.get("__name__") == "__main__":
+        return True
+    name = frame.f_code.co_filename
+    if name.startswith("<") or name.startswith(STDLIB):
+        return False
+    return "/site-packages/" not in name and "/dist-packages/" not in name
+
+
+def where(exception, describe=None):
+    """The deepest line of the person's own, as "train.py line 12: model = load()"."""
+    chained = list(chain(exception))
+    # The one that says "out of memory" was raised nearest to the request.
+    chained.sort(key=lambda one: not ran_out(one))
+    deepest = None
+    for one in chained:
+        found = None
+        for entry in entries(one.__traceback__):
+            if is_ours(entry[0]):
+                continue
+            deepest = entry
+            if is_users(entry[0]):
+                found = entry
+        if found is not None:
+            return line_of(found, describe)
+    return line_of(deepest, describe) if deepest is not None else ""
+
+
+def line_of(entry, describe):
+    frame, number = entry
+    place = describe(frame) if describe is not None else None
+    text = "%s line %d" % (place or frame.f_code.co_filename, number)
+    try:
+        import linecache
+
+        source = linecache.getline(frame.f_code.co_filename, number, frame.f_globals).strip()
+    except Exception:
+        source = ""
+    return "%s: %s" % (text, source[:200]) if source else text
+
+
+def drop_own_frames(exception):
+    """Ends tracebacks before the frames of our signal handler."""
+    for one in chain(exception):
+        last, entry = None, one.__traceback__
+        while entry is not None:
+            if last is not None and is_ours(entry.tb_frame):
+                last.tb_next = None
+                break
+            last, entry = entry, entry.tb_next
+
+
+def add_note(exception, number):
+    """Gives the exception its line. Before 3.11 there are no notes: returns the line to print."""
+    text = bridge.note(number).rstrip("\n")
+    if not hasattr(exception, "add_note"):
+        return text + "\n"
+    if text not in getattr(exception, "__notes__", ()):
+        exception.add_note(text)
+    return ""
+
+
+def anonymous_bytes():
+    """RssAnon of this process; 0 where it cannot be read."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"RssAnon:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def release(exception, keep):
+    """Clears the frames of the exception's tracebacks, except those for which `keep(frame)` is true.
+
+    Returns how many bytes of this process's memory came back. Frames that still run stay as they are.
+    """
+    before = anonymous_bytes()
+    for one in chain(exception):
+        for frame, _ in entries(one.__traceback__):
+            if keep(frame):
+                continue
+            try:
+                frame.clear()
+            except RuntimeError:
+                continue
+            if sys.version_info < (3, 13):
+                # Whoever formatted the traceback read f_locals, and the frame keeps that dict
+                # through clear(). Reading it again empties it.
+                frame.f_locals
+    import gc
+
+    gc.collect()
+    return max(0, before - anonymous_bytes())
+
+
+def write(text):
+    """Writes whole lines at once to where the traceback went."""
+    stream = sys.stderr
+    if stream is None:
+        return
+    try:
+        direct = stream is sys.__stderr__ and stream.fileno() == 2
+    except Exception:
+        direct = False
+    stream.flush()
+    if not direct:
+        stream.write(text)
+        stream.flush()
+        return
+    data = text.encode("utf-8", "backslashreplace")
+    while data:
+        data = data[os.write(2, data) :]
+
+
+def print_report(number, line, audience, after=""):
+    text = bridge.render(number, audience)
+    if text and not text.endswith("\n"):
+        text += "\n"
+    write(line + text + after)
+
+
+def surfaced(number, place):
+    bridge.surfaced(number, place.encode("utf-8", "replace").replace(b"\0", b"?"))
+
+
+class threads:
+    """Uncaught refusals of threads: one report, then counts."""
+
+    reported = 0  # time.monotonic() of the last report
+    since = 0
+
+
+def thread_report(number, line, place, audience):
+    import time
+
+    now = time.monotonic()
+    surfaced(number, place)
+    if threads.reported and now - threads.reported < 60:
+        threads.since += 1
+        if threads.since & (threads.since - 1) == 0:  # 1, 2, 4, 8, ...
+            write("oomguard: %d more refused in threads since the report above\n" % threads.since)
+        return
+    threads.reported, threads.since = now, 0
+    print_report(number, line, audience)
+
+
+def uncaught(exception, thread):
+    """Prepares an uncaught exception: returns what prints the report after it, or None."""
+    number = refusal_of(exception)
+    if not number or getattr(exception, "_oomguard_shown", False):
+        return None
+    drop_own_frames(exception)
+    place = where(exception)
+    line = add_note(exception, number)
+    ends = thread is None and not hasattr(sys, "ps1") and not sys.flags.interactive
+    if ends:
+        bridge.ending(number)
+
+    def report():
+        guard.busy += 1
+        try:
+            exception._oomguard_shown = True
+            if thread is not None:
+                thread_report(number, line, place, audience())
+            else:
+                surfaced(number, place)
+                print_report(number, line, SCRIPT)
+        except Exception:
+            pass  # stderr is closed, or memory is short even now: the session's file has it all
+        finally:
+            guard.busy -= 1
+
+    return report
+
+
+def audience():
+    return CELL if load("alarm").shell_is_live() else SCRIPT
