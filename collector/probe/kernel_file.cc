@@ -16,7 +16,7 @@ int number_of(uint64_t token) { return static_cast<int>(token & kNumberMask) - 1
 // The token of an open descriptor, 0 where it is closed.
 uint64_t token_of(int fd) {
   struct stat status;
-  if (fd < 0 || static_cast<uint64_t>(fd) + 1 > kNumberMask || sys::fstat(fd, &status) < 0) return 0;
+  if (fd < 0 || static_cast<uint64_t>(fd) >= kNumberMask || sys::fstat(fd, &status) < 0) return 0;
   return (file_key(status) & ~kNumberMask) | (static_cast<uint64_t>(fd) + 1);
 }
 
@@ -66,6 +66,17 @@ uint64_t file_key(const struct stat& status) {
   key *= 0x94d049bb133111ebu;
   key ^= key >> 29;
   return key == 0 ? 1 : key;
+}
+
+int KernelFile::ensure_open(PathRef path) {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const uint64_t token = token_.load(std::memory_order_relaxed);
+    if (token != 0 && token_of(number_of(token)) == token) return number_of(token);
+    char none[1];
+    const long opened = pread_reopened(token, path, none, 0, 0);
+    if (opened < 0) return static_cast<int>(opened);
+  }
+  return -EAGAIN;
 }
 
 long KernelFile::pread(PathRef path, void* buffer, size_t size, int64_t offset) {

@@ -54,6 +54,9 @@ class KernelFile {
   // Reads at `offset`; `path` is what to open where no valid descriptor is held.
   long pread(PathRef path, void* buffer, size_t size, int64_t offset = 0);
 
+  // The descriptor, compared and reopened as by `pread`, for calls right after; or -errno.
+  int ensure_open(PathRef path);
+
   // Closes the descriptor if it is still ours.
   void close();
 

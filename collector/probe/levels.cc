@@ -116,7 +116,7 @@ void add_group_levels(State& state, GroupTable& table, uint32_t table_index, Dep
     Group& group = table.groups[i];
     const Bytes limit = group.limit.load(kRelaxed);
     if (limit == kUnlimited) continue;
-    if (out->level_count + 4 >= kMaxLevels) return;  // the last four are the process's and machine's
+    if (out->level_count + 4 >= kMaxLevels) return;  // four are kept for other kinds
     Bytes usage;
     if (read_single(group.files[kUsageFile], {group.path, group_file_name(group.kind, kUsageFile)},
                     &usage) != 0) {

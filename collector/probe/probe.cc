@@ -26,7 +26,9 @@ bool set_paths(State& state, const Config& config) {
   if (config.pid > 0) {
     char* at = name + sizeof(name) - 1;
     *at = '\0';
-    for (int rest = config.pid; rest != 0; rest /= 10) *--at = static_cast<char>('0' + rest % 10);
+    for (int rest = config.pid; rest != 0; rest /= 10) {
+      *--at = static_cast<char>('0' + rest % 10);
+    }
     size_t i = 0;
     for (; at[i] != '\0'; ++i) name[i] = at[i];
     name[i] = '\0';
@@ -45,7 +47,7 @@ void close_all(State& state) {
   }
 }
 
-// In fork's child nobody else runs: counts and locks that other threads of the parent held are void.
+// In fork's child nobody else runs: counts and locks held by other threads of the parent are void.
 void reset(State& state) {
   close_all(state);
   state.readers[0].store(0);

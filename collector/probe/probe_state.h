@@ -1,7 +1,7 @@
 // What a Probe keeps between readings: resolved control groups, descriptors, cached values.
 //
-// Fixed-size, constant-initialised, trivially destructible and valid when all zero (nothing opened),
-// so that a Probe may be a global of a preloaded library and costs no bytes in its file.
+// Fixed-size, constant-initialised, trivially destructible and valid when all zero (nothing
+// opened), so that a Probe may be a global of a preloaded library and costs no bytes in its file.
 // Thread-safety: per member, said below. Callable from a hook: yes.
 #pragma once
 
@@ -30,8 +30,8 @@ enum GroupFile : uint8_t {
 // The file's name, null where the version has none.
 const char* group_file_name(LimitKind kind, GroupFile file);
 
-// One memory group. Its limits are re-read by `refresh` and read by everybody: relaxed atomics, each
-// a value of its own.
+// One memory group. Its limits are re-read by `refresh` and read by everybody: relaxed atomics,
+// each a value of its own.
 struct Group {
   LimitKind kind;
   bool is_process_group;  // the process itself lives here, not only below

@@ -9,19 +9,23 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "collector/probe/kernel_file.h"
+
 namespace oomguard::probe {
 
 class Residency {
  public:
   constexpr Residency() = default;
 
-  // Opens /proc/self/pagemap and checks on two pages of its own (one written, one not) that the
-  // kernel answers sensibly. Call again in fork's child. False: touched_pages answers -1 for ever.
+  // Opens /proc/self/pagemap and checks on pages of its own (written, read, neither) that the
+  // kernel answers sensibly. Call again in fork's child. False: touched_bytes answers -1 for ever.
   [[nodiscard]] bool open();
 
-  // Estimate of how many bytes of [address, address + size) this process has made its own:
-  // exclusively mapped anonymous or swapped pages; the shared zero page and never-touched pages are
-  // not. Looks at `samples` pages spread evenly (first and last included), all of them when the
+  // Estimate of how many bytes of [address, address + size), a range of anonymous or shared memory,
+  // are there already: pages with content of their own, in memory or swapped, among them those that
+  // a fork left shared with a relative. Never touched pages and the shared zero page are not. Where
+  // the kernel cannot tell the zero page from a page shared by fork (before Linux 6.7), both are
+  // not. Looks at `samples` pages spread evenly (first and last included), at all of them when the
   // range is small. -1: unknown.
   int64_t touched_bytes(uintptr_t address, size_t size, uint32_t samples = 32) const;
 
@@ -30,8 +34,12 @@ class Residency {
   int64_t resident_text() const;
 
  private:
-  int fd_ = -1;
-  uint64_t identity_ = 0;  // st_dev and st_ino of the descriptor, mixed
+  bool check_kernel();
+
+  mutable KernelFile file_;
+  bool usable_ = false;
+  bool knows_zero_page_ = false;
+  uint32_t page_size_ = 0;
 };
 
 }  // namespace oomguard::probe

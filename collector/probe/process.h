@@ -1,0 +1,34 @@
+// What a process of the same machine holds, and which processes share our memory group.
+//
+// For reports ("other processes in the group") and for the table of the group's members. A process
+// may end while it is looked at: then nothing is answered, never half an answer.
+// Thread-safety: any number of callers. Callable from a hook and from the raw thread: yes; at most
+// 1 KiB of stack.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "collector/probe/probe.h"
+
+namespace oomguard::probe {
+
+struct ProcessStatus {
+  int32_t pid = 0;
+  int32_t parent_pid = 0;
+  char state = '?';           // R, S, D, Z, ... as in /proc/PID/stat
+  char comm[16] = "";         // zero-terminated; bytes below blank are shown as '?'
+  uint64_t start_ticks = 0;   // since boot; with the pid a name that is not given twice
+  Bytes resident = 0;         // VmRSS
+  Bytes resident_anonymous = 0;  // RssAnon
+};
+
+// `pid` 0 is the caller's own process. False where there is no such process (any more).
+[[nodiscard]] bool read_status(int pid, ProcessStatus* out);
+
+// Process ids in the group that holds the probe's process: its innermost memory group, or its own
+// directory where the memory controller begins above it. Returns how many were written; those
+// beyond `capacity` are left out.
+size_t list_group(const Probe& probe, int32_t* pids, size_t capacity);
+
+}  // namespace oomguard::probe
