@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "shim/children/environment.h"
+#include "shim/children/scratch.h"
 
 namespace oomguard::children {
 namespace {
@@ -15,6 +16,7 @@ constinit std::atomic<const char*> g_library_path{""};
 
 void set_library_path(const char* path) noexcept {
   g_library_path.store(path != nullptr ? path : "", std::memory_order_release);
+  remember_process();
 }
 
 const char* library_path() noexcept { return g_library_path.load(std::memory_order_acquire); }

@@ -28,8 +28,9 @@ class Scratch {
   bool shares_parents_memory_ = false;
 };
 
-// The process whose memory this is: vfork children see another number. Call at start and in fork's
-// child; where that was missed, memory is kept for the thread's next use instead of unmapped.
+// The process whose memory this is: vfork children see another number. Called at start. A child of
+// fork, which is not told, takes itself for a vfork child: it unmaps late, at the same thread's next
+// use, and nothing else differs.
 void remember_process() noexcept;
 [[nodiscard]] bool in_vfork_child() noexcept;
 

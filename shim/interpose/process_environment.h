@@ -15,6 +15,8 @@
 #include "shim/children/children.h"
 #include "shim/children/scratch.h"
 #include "shim/core/engine.h"
+#include "shim/core/session.h"
+#include "shim/core/session.h"
 #include "shim/interpose/real.h"
 
 namespace oomguard::interpose {
@@ -29,18 +31,18 @@ int with_child_environment(const children::Target& target, char* const* envp, Ca
   const options::Values& values = engine::values();
   const size_t bytes = values.enabled ? children::drop_bytes(values.children, target, envp) : 0;
   if (bytes == 0) return call(envp);
-  if (bytes <= kStackBytes) {
-    alignas(char*) char scratch[kStackBytes];
-    return call(children::drop(envp, scratch, bytes));
-  }
+  if (bytes <= kStackBytes) return call(children::drop(envp, __builtin_alloca(bytes), bytes));
   children::Scratch scratch(bytes, children::in_vfork_child());
   return call(scratch.data() != nullptr ? children::drop(envp, scratch.data(), bytes) : envp);
 }
 
-// The same for calls that replace this process.
+// The same for calls that replace this process: its flight file says so, until one of them fails.
 template <typename Call>
 int execute(const children::Target& target, char* const* envp, Call call) {
-  return with_child_environment(target, envp, call);
+  session::before_exec();
+  const int status = with_child_environment(target, envp, call);
+  session::exec_failed();
+  return status;
 }
 
 // execveat came with glibc 2.34; the system call is older.
