@@ -1,0 +1,35 @@
+// The exception that nobody asked for: a real-time signal to the main thread, whose Python handler
+// raises. Sent by the watchdog (growth by touching), or by the gate when it granted what its caller
+// could not have been refused. Only once a handler is in place, and one at a time.
+// Callable from a hook and from the raw thread: yes. Lock-free.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace oomguard::budget {
+
+class Alarm {
+ public:
+  // 0 takes the signal back.
+  void set_signal(int signal_number) noexcept { signal_.store(signal_number); }
+  // A handler is in place and the last alarm was handled (or was sent long ago and lost).
+  bool ready(int64_t now_ns) const noexcept;
+  // Sends for refusal `number`; false where it was not ready.
+  bool send(uint64_t number, int32_t growing_thread, int64_t now_ns) noexcept;
+  void handled(int64_t now_ns) noexcept;
+  uint64_t refusal(int32_t* growing_thread) const noexcept;
+  void on_fork_child() noexcept { pending_.store(false); }
+
+ private:
+  // After its handler ended the program gets this long to unwind before the next alarm.
+  static constexpr int64_t kPauseNs = 100'000'000;
+
+  std::atomic<int32_t> signal_{0};
+  std::atomic<bool> pending_{false};
+  std::atomic<int64_t> handled_ns_{0};
+  std::atomic<uint64_t> refusal_{0};
+  std::atomic<int32_t> growing_thread_{0};
+};
+
+}  // namespace oomguard::budget

@@ -1,0 +1,277 @@
+#include "shim/budget/callers.h"
+
+#include <elf.h>
+#include <string.h>
+
+#include <atomic>
+
+#include "collector/probe/syscall.h"
+
+namespace oomguard::budget {
+namespace {
+
+constexpr size_t kMaxModules = 2048;
+constexpr size_t kMaxName = 64;
+constexpr size_t kMaxModulePath = 256;
+
+struct Module {
+  uintptr_t start;
+  uintptr_t end;
+  std::atomic<Caller> caller;
+  std::atomic<bool> looked_inside;
+  char name[kMaxName];
+};
+
+// Sorted by address as the kernel prints it. Two tables: one in use, one being built.
+struct Table {
+  size_t count;
+  Module modules[kMaxModules];
+};
+constinit Table g_tables[2] = {};
+constinit std::atomic<uint32_t> g_current{0};
+constinit std::atomic<bool> g_building{false};
+constinit std::atomic<int64_t> g_built_ns{0};
+constinit std::atomic<uintptr_t> g_interpreter{0};
+
+bool contains(const char* text, const char* part) { return strstr(text, part) != nullptr; }
+bool starts_with(const char* text, const char* part) {
+  return strncmp(text, part, strlen(part)) == 0;
+}
+const char* base_name(const char* path) {
+  const char* slash = strrchr(path, '/');
+  return slash != nullptr ? slash + 1 : path;
+}
+void copy_text(char* out, size_t capacity, const char* text) {
+  size_t i = 0;
+  for (; i + 1 < capacity && text[i] != '\0'; ++i) out[i] = text[i];
+  out[i] = '\0';
+}
+
+uintptr_t parse_hex(const char** text) {
+  uintptr_t value = 0;
+  for (;; ++*text) {
+    const char c = **text;
+    if (c >= '0' && c <= '9') {
+      value = value * 16 + static_cast<uintptr_t>(c - '0');
+    } else if (c >= 'a' && c <= 'f') {
+      value = value * 16 + static_cast<uintptr_t>(c - 'a' + 10);
+    } else {
+      return value;
+    }
+  }
+}
+
+// "start-end perms offset dev inode   path": executable, file-backed lines become modules.
+void add_line(Table* table, const char* line) {
+  const char* at = line;
+  const uintptr_t start = parse_hex(&at);
+  if (*at != '-') return;
+  ++at;
+  const uintptr_t end = parse_hex(&at);
+  if (at[0] != ' ' || at[3] != 'x') return;
+  const char* path = strchr(at, '/');
+  if (path == nullptr || table->count == kMaxModules) return;
+  Module& module = table->modules[table->count++];
+  module.start = start;
+  module.end = end;
+  const uintptr_t interpreter = g_interpreter.load(std::memory_order_relaxed);
+  const bool is_interpreter = interpreter >= start && interpreter < end;
+  module.caller.store(is_interpreter ? Caller::kInterpreter : classify_path(path),
+                      std::memory_order_relaxed);
+  module.looked_inside.store(is_interpreter, std::memory_order_relaxed);
+  copy_text(module.name, kMaxName, base_name(path));
+}
+
+// Feeds the lines of /proc/self/maps to `visit` through one small buffer; a line longer than it
+// (a very long path) is cut.
+template <typename Visit>
+bool each_map_line(Visit visit) {
+  const int fd = sys::open("/proc/self/maps", O_RDONLY);
+  if (fd < 0) return false;
+  char chunk[512];
+  char line[kMaxModulePath + 80];
+  size_t used = 0;
+  long got;
+  while ((got = sys::read(fd, chunk, sizeof chunk)) > 0) {
+    for (long i = 0; i < got; ++i) {
+      if (chunk[i] == '\n') {
+        line[used] = '\0';
+        if (!visit(line)) {
+          sys::close(fd);
+          return true;
+        }
+        used = 0;
+      } else if (used + 1 < sizeof line) {
+        line[used++] = chunk[i];
+      }
+    }
+  }
+  sys::close(fd);
+  return true;
+}
+
+const Module* lookup(const Table& table, uintptr_t address) {
+  size_t low = 0;
+  size_t high = table.count;
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    const Module& module = table.modules[middle];
+    if (address < module.start) {
+      high = middle;
+    } else if (address >= module.end) {
+      low = middle + 1;
+    } else {
+      return &module;
+    }
+  }
+  return nullptr;
+}
+
+// At most every 50 ms (code made at run time lies in no module and would ask for ever).
+void rebuild() {
+  const int64_t now = sys::monotonic_ns();
+  if (g_built_ns.load(std::memory_order_relaxed) != 0 &&
+      now - g_built_ns.load(std::memory_order_relaxed) < 50'000'000) {
+    return;
+  }
+  if (g_building.exchange(true, std::memory_order_acquire)) return;
+  const uint32_t spare = 1 - g_current.load(std::memory_order_relaxed);
+  Table& table = g_tables[spare];
+  table.count = 0;
+  if (each_map_line([&](const char* line) {
+        add_line(&table, line);
+        return true;
+      })) {
+    g_current.store(spare, std::memory_order_release);
+    g_built_ns.store(now, std::memory_order_relaxed);
+  }
+  g_building.store(false, std::memory_order_release);
+}
+
+Module* module_of(uintptr_t address) {
+  const Table& table = g_tables[g_current.load(std::memory_order_acquire)];
+  const Module* module = lookup(table, address);
+  if (module == nullptr) {
+    rebuild();
+    module = lookup(g_tables[g_current.load(std::memory_order_acquire)], address);
+  }
+  return const_cast<Module*>(module);
+}
+
+bool full_path(uintptr_t address, char* out, size_t capacity) {
+  bool found = false;
+  each_map_line([&](const char* line) {
+    const char* at = line;
+    const uintptr_t start = parse_hex(&at);
+    ++at;
+    if (address < start || address >= parse_hex(&at)) return true;
+    const char* path = strchr(at, '/');
+    if (path != nullptr) {
+      copy_text(out, capacity, path);
+      found = true;
+    }
+    return false;
+  });
+  return found;
+}
+
+}  // namespace
+
+Caller classify_path(const char* path) noexcept {
+  static constexpr const char* kAborting[] = {"libopenblas", "libgomp", "libiomp5", "libomp.",
+                                              "libomp-",     "libomp5", "libmkl_",  "libscipy_openblas",
+                                              "xla_extension", "libjax"};
+  const char* base = base_name(path);
+  for (const char* prefix : kAborting) {
+    if (starts_with(base, prefix)) return Caller::kAborts;
+  }
+  if (starts_with(base, "libpython3")) return Caller::kInterpreter;
+  if (contains(path, "/lib-dynload/")) return Caller::kInterpreter;
+  if (contains(path, "/site-packages/") || contains(path, "/dist-packages/") ||
+      contains(base, ".cpython-3") || contains(base, ".abi3.so")) {
+    return Caller::kExtension;
+  }
+  return Caller::kOther;
+}
+
+namespace {
+
+// Reads the .comment section of a 64-bit ELF file in small pieces and looks for rustc's name.
+bool comment_names_rustc(int fd, const Elf64_Shdr& section) {
+  static constexpr char kName[] = "rustc version";
+  constexpr size_t kKeep = sizeof kName - 1;
+  char buffer[256 + kKeep];
+  size_t carried = 0;
+  const uint64_t size = section.sh_size < 65536 ? section.sh_size : 65536;
+  for (uint64_t done = 0; done < size;) {
+    const size_t want = size - done < 256 ? static_cast<size_t>(size - done) : 256;
+    const long got = sys::pread(fd, buffer + carried, want,
+                                static_cast<int64_t>(section.sh_offset + done));
+    if (got <= 0) return false;
+    const size_t have = carried + static_cast<size_t>(got);
+    if (memmem(buffer, have, kName, kKeep) != nullptr) return true;
+    carried = have < kKeep ? have : kKeep;
+    memmove(buffer, buffer + have - carried, carried);
+    done += static_cast<uint64_t>(got);
+  }
+  return false;
+}
+
+bool is_comment_section(int fd, const Elf64_Shdr& names, const Elf64_Shdr& section) {
+  char name[10] = {};
+  if (section.sh_type != SHT_PROGBITS || section.sh_name >= names.sh_size) return false;
+  if (sys::pread(fd, name, 9, static_cast<int64_t>(names.sh_offset + section.sh_name)) != 9) {
+    return false;
+  }
+  return memcmp(name, ".comment", 9) == 0;
+}
+
+}  // namespace
+
+bool made_by_rust(const char* path) noexcept {
+  const int fd = sys::open(path, O_RDONLY);
+  if (fd < 0) return false;
+  bool rust = false;
+  Elf64_Ehdr header;
+  Elf64_Shdr names;
+  if (sys::pread(fd, &header, sizeof header, 0) == static_cast<long>(sizeof header) &&
+      memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 && header.e_ident[EI_CLASS] == ELFCLASS64 &&
+      header.e_shentsize == sizeof(Elf64_Shdr) &&
+      sys::pread(fd, &names, sizeof names,
+                 static_cast<int64_t>(header.e_shoff + header.e_shstrndx * sizeof names)) ==
+          static_cast<long>(sizeof names)) {
+    for (uint16_t i = 0; i < header.e_shnum && !rust; ++i) {
+      Elf64_Shdr section;
+      const auto at = static_cast<int64_t>(header.e_shoff + i * sizeof section);
+      if (sys::pread(fd, &section, sizeof section, at) != static_cast<long>(sizeof section)) break;
+      if (is_comment_section(fd, names, section)) rust = comment_names_rustc(fd, section);
+    }
+  }
+  sys::close(fd);
+  return rust;
+}
+
+void set_interpreter_address(uintptr_t address) noexcept {
+  g_interpreter.store(address, std::memory_order_relaxed);
+}
+
+Caller classify(uintptr_t return_address) noexcept {
+  Module* module = module_of(return_address);
+  if (module == nullptr) return Caller::kUnknown;
+  if (!module->looked_inside.load(std::memory_order_relaxed)) {
+    char path[kMaxModulePath];
+    if (module->caller.load(std::memory_order_relaxed) != Caller::kAborts &&
+        full_path(module->start, path, sizeof path) && made_by_rust(path)) {
+      module->caller.store(Caller::kAborts, std::memory_order_relaxed);
+    }
+    module->looked_inside.store(true, std::memory_order_relaxed);
+  }
+  return module->caller.load(std::memory_order_relaxed);
+}
+
+void module_name(uintptr_t address, char* out, size_t capacity) noexcept {
+  const Module* module = address != 0 ? module_of(address) : nullptr;
+  copy_text(out, capacity, module != nullptr ? module->name : "");
+}
+
+}  // namespace oomguard::budget

@@ -1,0 +1,45 @@
+// Who asks: the module that a return address lies in, and whether it can live with a refusal.
+//
+// The table of executable mappings is read from /proc/self/maps when it is first needed (near a
+// limit, never at start) and again when an address is unknown. Whether a module aborts on NULL is
+// looked up in its file (Rust by the ELF .comment section) when a refusal is about to land there.
+// Callable from a hook and from the raw thread: yes (oomguard::sys calls only, small stack).
+// Thread-safety: one thread builds while others use the old table or get kUnknown.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace oomguard::budget {
+
+enum class Caller : uint8_t {
+  kUnknown = 0,
+  kInterpreter,  // libpython or the python executable, and its own extension modules
+  kExtension,    // Python extension modules and the libraries that ship with them
+  kOther,
+  kAborts,       // Rust, OpenBLAS, OpenMP runtimes, XLA: NULL ends the process
+};
+
+// The smallest request that may be refused to this kind of caller; INT64_MAX: never.
+constexpr int64_t refusable_from(Caller caller) {
+  switch (caller) {
+    case Caller::kInterpreter: return 1;
+    case Caller::kExtension: return 64 * 1024;
+    case Caller::kAborts: return INT64_MAX;
+    default: return 16 * 1024 * 1024;
+  }
+}
+
+// By its path alone (the first step; Rust needs a look into the file). Pure.
+Caller classify_path(const char* path) noexcept;
+// True where the ELF file says it was made by rustc. Bounded reads.
+bool made_by_rust(const char* path) noexcept;
+
+// An address inside the interpreter (its Py_IsInitialized): the mapping's file is the interpreter.
+void set_interpreter_address(uintptr_t address) noexcept;
+
+Caller classify(uintptr_t return_address) noexcept;
+// File name of the module, "" where unknown.
+void module_name(uintptr_t address, char* out, size_t capacity) noexcept;
+
+}  // namespace oomguard::budget

@@ -1,0 +1,254 @@
+#include "shim/budget/gate.h"
+
+#include <sched.h>
+#include <time.h>
+
+#include "collector/probe/process.h"
+#include "shim/budget/group_table.h"
+#include "shim/budget/ledger.h"
+#include "shim/budget/refusal_record.h"
+#include "shim/budget/relief.h"
+#include "shim/core/chores.h"
+#include "shim/core/session.h"
+
+namespace oomguard::budget {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+// Larger than any machine, small enough that sums of a few never overflow.
+constexpr Bytes kHuge = Bytes{1} << 60;
+
+uint32_t online_cpus() noexcept {
+  unsigned long mask[128] = {};
+  const long bytes = sys::call(SYS_sched_getaffinity, 0, sizeof mask, sys::as_arg(mask));
+  uint32_t count = 0;
+  for (long i = 0; i < bytes / static_cast<long>(sizeof mask[0]); ++i) {
+    count += static_cast<uint32_t>(__builtin_popcountl(mask[i]));
+  }
+  return count > 0 ? count : 1;
+}
+
+Bytes binding_limit(const probe::Reading& reading, const probe::Headroom& headroom) {
+  return headroom.level < reading.level_count ? reading.levels[headroom.level].limit : kNoLimit;
+}
+
+}  // namespace
+
+constinit Gate gate;
+
+int64_t program_now_ns() noexcept {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+void Gate::open_probes() noexcept {
+  probe::Config config;
+  if (values_.budget_bytes >= 0) config.budget.bytes = values_.budget_bytes;
+  config.budget.share_permille = values_.budget_share_permille;
+  if (!probe.open(config)) count_fault();
+  if (!residency.open()) count_fault();
+}
+
+void Gate::start() noexcept {
+  cpus_ = online_cpus();
+  open_probes();
+  probe::Reading reading;
+  probe::Headroom headroom;
+  const bool known = look(probe::Depth::kFull, program_now_ns(), &reading, &headroom);
+  const Bytes limit = known ? binding_limit(reading, headroom) : kNoLimit;
+  reserve_.store(values_.reserve_bytes >= 0 ? values_.reserve_bytes : computed_reserve(limit, cpus_),
+                 kRelaxed);
+}
+
+void Gate::on_fork_child() noexcept {
+  pending_.store(0, kRelaxed);
+  valid_until_ns_.store(0, kRelaxed);
+  threads_.store(1, kRelaxed);
+  alarm.on_fork_child();
+  open_probes();
+}
+
+bool Gate::look(probe::Depth depth, int64_t now_ns, probe::Reading* reading,
+                probe::Headroom* headroom) noexcept {
+  if (values_.budget_bytes >= 0 || values_.budget_share_permille > 0) {
+    probe::ProcessStatus self;
+    if (probe::read_status(0, &self)) {
+      const auto tree = static_cast<int32_t>(sys::call(SYS_getpgid, 0));
+      const Bytes others = group_table.others(now_ns, tree).tree_anonymous;
+      probe.set_tree_usage(others + self.resident_anonymous);
+    }
+  }
+  if (!probe.read(depth, reading)) {
+    count_fault();
+    return false;
+  }
+  *headroom = probe::headroom(*reading, values_.swap_share_permille);
+  if (headroom->bytes > kHuge) headroom->bytes = kHuge;
+  const Bytes in_flight = ledger.in_flight_bound(0, now_ns);
+  const Bytes left = headroom->bytes - lines_now().large;
+  // Where skeletons make the bound useless, only what is active counts.
+  const Bytes busy = in_flight < left / 4 ? in_flight : ledger.in_flight(0, now_ns, residency);
+  const Bytes room = (left - busy) / 2;
+  spent_.store(0, kRelaxed);
+  room_.store(room, kRelaxed);
+  const bool cheap_only_says_less = depth == probe::Depth::kCheap && room <= 0;
+  valid_until_ns_.store(cheap_only_says_less ? 0 : now_ns + reading_valid_ns(room, cpus_), kRelaxed);
+  incident.look(now_ns, headroom->bytes >= reserve());  // a cheap answer errs to the safe side
+  return true;
+}
+
+bool Gate::fits_cached(const Request& request, int64_t now_ns) noexcept {
+  if (now_ns >= valid_until_ns_.load(kRelaxed)) return false;
+  const Bytes room = room_.load(kRelaxed);
+  if (request.size > room) return false;
+  const Bytes credit = credit_slice(room, threads_.load(kRelaxed));
+  const Bytes spent = spent_.fetch_add(request.size + credit, kRelaxed) + request.size + credit;
+  if (spent > room) return false;
+  grant_credit(credit);
+  return true;
+}
+
+void Gate::grant_credit(Bytes credit) noexcept {
+  // While the bootstrap waits for the interpreter, the main thread keeps coming back here.
+  if (chores::bootstrap_waiting()) credit = 0;
+  thread_state.credit = static_cast<uint64_t>(credit > 0 ? credit : 0);
+  granted_.fetch_add(credit > 0 ? credit : 0, kRelaxed);
+}
+
+bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
+                    Judgement* out) noexcept {
+  const int32_t self = current_thread_id();
+  const GroupTable::Others others = group_table.others(now_ns, 0);
+  const Bytes bound = ledger.in_flight_bound(self, now_ns);
+  for (const probe::Depth depth : {probe::Depth::kCheap, probe::Depth::kFull}) {
+    if (!look(depth, now_ns, &out->reading, &out->headroom)) {
+      grant_credit(0);
+      return true;
+    }
+    const Bytes headroom = out->headroom.bytes;
+    const Lines now_lines = lines_now();
+    out->small = request.size < large_threshold(headroom) ||
+                 (incident.grace() && request.size <= kSmallInGrace);
+    out->line = out->small ? now_lines.small : now_lines.large;
+    out->pending = pending + others.pending;
+    out->in_flight = bound + others.in_flight;
+    if (depth == probe::Depth::kFull && request.size + out->line + out->pending + out->in_flight > headroom) {
+      out->in_flight = ledger.in_flight(self, now_ns, residency) + others.in_flight;
+    }
+    const Bytes room = headroom - request.size - out->line - out->pending - out->in_flight;
+    if (room >= 0) {
+      spent_.fetch_add(request.size, kRelaxed);
+      grant_credit(credit_slice(room, threads_.load(kRelaxed)));
+      return true;
+    }
+  }
+  grant_credit(0);
+  return false;
+}
+
+bool Gate::decide(const Request& request, int64_t now_ns, Bytes* held) noexcept {
+  if (fits_cached(request, now_ns)) return true;
+  *held = request.size;
+  const Bytes before = pending_.fetch_add(request.size, kRelaxed);
+  GroupTable::Slot* slot = group_table.own();
+  if (slot != nullptr) {
+    slot->pending.store(before + request.size, kRelaxed);
+    slot->heartbeat_ns.store(now_ns, std::memory_order_release);
+  }
+  Judgement judgement;
+  if (fits_now(request, now_ns, before, &judgement)) return true;
+  return over_line(request, now_ns, before, &judgement);
+}
+
+void Gate::release_pending(Bytes size) noexcept {
+  const Bytes left = pending_.fetch_sub(size, kRelaxed) - size;
+  if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
+    slot->in_flight.fetch_add(size > kMiB ? size : 0, kRelaxed);  // until the watchdog's next sample
+    slot->pending.store(left, kRelaxed);
+  }
+}
+
+// The request meets its line. Refused only where that is handled, and not before everything that
+// could come back did.
+bool Gate::over_line(const Request& request, int64_t now_ns, Bytes pending,
+                     Judgement* judgement) noexcept {
+  const Caller caller = classify(request.caller);
+  if (request.size < refusable_from(caller)) {
+    const Bytes small_line = lines_now().small;
+    if (caller == Caller::kAborts && request.size + small_line > judgement->headroom.bytes) {
+      owe_exception(request, now_ns, *judgement);
+    }
+    return true;
+  }
+  if (incident.claim_relief()) {
+    const Bytes shortfall = request.size + judgement->line + judgement->in_flight +
+                            judgement->pending - judgement->headroom.bytes;
+    const bool trimmed = relief::release(shortfall);
+    group_table.refresh_others(now_ns);
+    const bool neighbours = group_table.joined();
+    if ((trimmed || neighbours) && fits_now(request, program_now_ns(), pending, judgement)) {
+      return true;
+    }
+  }
+  return refuse(request, now_ns, *judgement);
+}
+
+bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept {
+  // An arena that cannot be had is answered by pymalloc itself (it asks for the single object next):
+  // no exception exists yet, so no share of the reserve is opened for one.
+  const bool arena = request.kind == record::RequestKind::kMmap && request.size <= kMiB &&
+                     classify(request.caller) == Caller::kInterpreter;
+  const bool only_warn = values_.on_limit == options::OnLimit::kWarn;
+  const uint64_t id = incident.refused(now_ns, !arena && !only_warn);
+  const auto outcome = only_warn ? record::Outcome::kReported : record::Outcome::kRefused;
+  if (!arena) {
+    write_refusal({request.kind, outcome, request.size, request.caller, current_thread_id(), id,
+                   &judgement},
+                  now_ns);
+    if (values_.on_limit == options::OnLimit::kExit) session::exit_with_report();
+  }
+  return only_warn;
+}
+
+void Gate::owe_exception(const Request& request, int64_t now_ns,
+                         const Judgement& judgement) noexcept {
+  if (!alarm.ready(now_ns)) return;
+  const uint64_t id = incident.refused(now_ns, true);
+  const int32_t self = current_thread_id();
+  const uint64_t number = write_refusal(
+      {request.kind, record::Outcome::kException, request.size, request.caller, self, id, &judgement},
+      now_ns);
+  alarm.send(number, self, now_ns);
+}
+
+Admission::Admission(record::RequestKind kind, size_t size, const void* caller) noexcept
+    : caller_(reinterpret_cast<uintptr_t>(caller)) {
+  if (gate.mode() == Gate::Mode::kOff) {
+    thread_state.credit = UINT64_MAX;  // never comes here again
+    return;
+  }
+  if (gate.mode() == Gate::Mode::kStarting || thread_state.in_slow_path != 0) return;
+  watching_ = true;
+  const SlowPathScope scope;
+  if (thread_state.thread_id == 0) gate.threads_.fetch_add(1, kRelaxed);
+  const int32_t self = current_thread_id();
+  chores::on_slow_path(self);
+  gate.last_spender_.store(self, kRelaxed);
+  if (size > static_cast<size_t>(kHuge)) return;  // the real call answers this one
+  const Request request{kind, static_cast<Bytes>(size), caller_};
+  granted_ = gate.decide(request, program_now_ns(), &pending_);
+  if (granted_) gate.granted_.fetch_add(request.size, kRelaxed);
+}
+
+void Admission::block(void* address, size_t size, bool from_heap) noexcept {
+  if (!watching_ || address == nullptr || size <= kRecordedAbove) return;
+  ledger.add({reinterpret_cast<uintptr_t>(address), static_cast<int64_t>(size), -1,
+              program_now_ns(), caller_, current_thread_id(), from_heap});
+}
+
+Admission::~Admission() {
+  if (pending_ != 0) gate.release_pending(pending_);
+}
+
+}  // namespace oomguard::budget

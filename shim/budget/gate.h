@@ -1,0 +1,142 @@
+// Admission: may this request go on? (docs/design.md "Admission")
+//
+// A request spends its thread's credit; when that runs out, or the request is larger than it, an
+// Admission decides: from the last answer of the kernel where there is plenty of room, else by
+// reading the limits now. While it decides, the request stands in `pending`, so that two threads
+// never pass on the same bytes; what it granted is recorded before it leaves there.
+//
+// Fails open: what cannot be read, or a process that is not guarded, is granted.
+// Thread-safety: all of it, without locks. Callable from a hook: Admission, spend; from the raw
+// thread: look, headroom and the setters that say so.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "collector/options/options.h"
+#include "collector/probe/probe.h"
+#include "collector/probe/residency.h"
+#include "collector/record/flight.h"
+#include "shim/budget/alarm.h"
+#include "shim/budget/callers.h"
+#include "shim/budget/incident.h"
+#include "shim/budget/lines.h"
+#include "shim/core/thread_state.h"
+
+namespace oomguard::budget {
+
+struct Request {
+  record::RequestKind kind;
+  Bytes size;        // what will be needed once it is filled
+  uintptr_t caller;  // return address
+};
+
+// What was known when a request met its line; the record of a refusal is made from it.
+struct Judgement {
+  probe::Reading reading{};
+  probe::Headroom headroom{};
+  Bytes line = 0;
+  Bytes in_flight = 0;
+  Bytes pending = 0;
+  bool small = false;
+};
+
+class Gate {
+ public:
+  enum class Mode : uint32_t { kStarting = 0, kOff, kOn };
+
+  void configure(const options::Values& values) noexcept { values_ = values; }
+  // Reads the limits, sizes the reserve. Called once, before the mode is set.
+  void start() noexcept;
+  void set_mode(Mode mode) noexcept { mode_.store(mode, std::memory_order_release); }
+  Mode mode() const noexcept { return mode_.load(std::memory_order_acquire); }
+  // After fork, in the child: descriptors of /proc/self belong to the parent.
+  void on_fork_child() noexcept;
+
+  // One look at the limits; refreshes what the cheap path uses. False: nothing could be read.
+  bool look(probe::Depth depth, int64_t now_ns, probe::Reading* reading,
+            probe::Headroom* headroom) noexcept;
+
+  Bytes reserve() const noexcept { return reserve_.load(std::memory_order_relaxed); }
+  Lines lines_now() const noexcept {
+    return lines(reserve(), blind_.load(std::memory_order_relaxed), incident.grace());
+  }
+  void set_blind(Bytes blind) noexcept { blind_.store(blind, std::memory_order_relaxed); }
+  // Everything granted since the start; the watchdog compares it with what really grew.
+  int64_t granted_total() const noexcept { return granted_.load(std::memory_order_relaxed); }
+  int32_t last_spender() const noexcept { return last_spender_.load(std::memory_order_relaxed); }
+  uint32_t cpus() const noexcept { return cpus_; }
+  uint32_t swap_share() const noexcept { return values_.swap_share_permille; }
+  const options::Values& values() const noexcept { return values_; }
+  void count_fault() noexcept { faults_.fetch_add(1, std::memory_order_relaxed); }
+  uint64_t faults() const noexcept { return faults_.load(std::memory_order_relaxed); }
+
+  probe::Probe probe;
+  probe::Residency residency;
+  Incident incident;
+  Alarm alarm;
+
+ private:
+  friend class Admission;
+
+  // `held`: what of the request stands in `pending_` and must be released.
+  bool decide(const Request& request, int64_t now_ns, Bytes* held) noexcept;
+  void open_probes() noexcept;
+  void release_pending(Bytes size) noexcept;
+  bool fits_cached(const Request& request, int64_t now_ns) noexcept;
+  bool fits_now(const Request& request, int64_t now_ns, Bytes pending, Judgement* out) noexcept;
+  bool over_line(const Request& request, int64_t now_ns, Bytes pending, Judgement* out) noexcept;
+  bool refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
+  void grant_credit(Bytes credit) noexcept;
+  void owe_exception(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
+
+  std::atomic<Mode> mode_{Mode::kStarting};
+  options::Values values_;
+  uint32_t cpus_ = 1;
+  std::atomic<Bytes> reserve_{0};
+  std::atomic<Bytes> blind_{0};
+  // The last answer: half of what was left then, until when it may be used, what was granted since.
+  std::atomic<Bytes> room_{0};
+  std::atomic<int64_t> valid_until_ns_{0};
+  std::atomic<Bytes> spent_{0};
+  std::atomic<Bytes> pending_{0};
+  std::atomic<int64_t> granted_{0};
+  std::atomic<uint32_t> threads_{0};
+  std::atomic<int32_t> last_spender_{0};
+  std::atomic<uint64_t> faults_{0};
+};
+
+extern Gate gate;
+
+// The fast path of every hook that asks for memory. True: the request is covered by this thread's
+// credit, nothing else to do. A subtraction and a compare.
+[[gnu::always_inline]] inline bool spend(size_t size) noexcept {
+  if (size > thread_state.credit) [[unlikely]] return false;
+  thread_state.credit -= size;
+  return true;
+}
+
+// A request that took the slow path, from before the call until its block is recorded.
+class Admission {
+ public:
+  Admission(record::RequestKind kind, size_t size, const void* caller) noexcept;
+  ~Admission();
+  Admission(const Admission&) = delete;
+  Admission& operator=(const Admission&) = delete;
+
+  bool granted() const noexcept { return granted_; }
+  // The block that the call returned; recorded where it is above 1 MiB. nullptr is ignored.
+  void block(void* address, size_t size, bool from_heap) noexcept;
+
+ private:
+  Bytes pending_ = 0;
+  uintptr_t caller_;
+  bool granted_ = true;
+  bool watching_ = false;  // the gate works and this is not a call from inside one of our hooks
+};
+
+// Milliseconds-cheap clock of the program's threads (vDSO).
+int64_t program_now_ns() noexcept;
+
+}  // namespace oomguard::budget

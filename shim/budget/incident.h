@@ -1,0 +1,45 @@
+// One incident: from the first refusal until its exception has been shown and there is room again.
+//
+// While it is open the reserve opens by a share (grace), so that the exception can be built and
+// printed; caches are released once per incident. Thread-safe: atomics only. Callable from a hook
+// and from the raw thread: yes.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace oomguard::budget {
+
+class Incident {
+ public:
+  bool open() const noexcept { return open_.load(std::memory_order_acquire); }
+  uint64_t id() const noexcept { return id_.load(std::memory_order_relaxed); }
+  // True once per incident: the caller may release caches (slow) before it refuses.
+  bool claim_relief() noexcept;
+
+  // A refusal happened; opens an incident where none is open, and grace where `with_grace`.
+  // Returns the incident's number.
+  uint64_t refused(int64_t now_ns, bool with_grace) noexcept;
+  bool grace() const noexcept { return grace_.load(std::memory_order_acquire); }
+
+  void surfaced() noexcept { surfaced_.store(true, std::memory_order_release); }
+  // The exception ends the program: grace stays until the end.
+  void ending() noexcept { ending_.store(true, std::memory_order_release); }
+
+  // Called with every look at the limits; `room`: the whole reserve is free again.
+  void look(int64_t now_ns, bool room) noexcept;
+
+ private:
+  // A refusal that the program handled itself is never shown: its incident ends after this pause.
+  static constexpr int64_t kHandledNs = 2'000'000'000;
+
+  std::atomic<bool> open_{false};
+  std::atomic<bool> grace_{false};
+  std::atomic<bool> surfaced_{false};
+  std::atomic<bool> ending_{false};
+  std::atomic<bool> relieved_{false};
+  std::atomic<uint64_t> id_{0};
+  std::atomic<int64_t> last_ns_{0};
+};
+
+}  // namespace oomguard::budget

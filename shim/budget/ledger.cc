@@ -1,0 +1,221 @@
+#include "shim/budget/ledger.h"
+
+#include "shim/budget/block_filter.h"
+
+namespace oomguard::budget {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr uint32_t kFromHeap = 1;
+
+}  // namespace
+
+constinit BlockFilter block_filter;
+constinit Ledger ledger;
+
+size_t Ledger::home(uintptr_t address) noexcept {
+  const uint64_t key = address >> 4;
+  return static_cast<size_t>((key * 0xD6E8FEB86659FD93ull) >> 50) & (kSlots - 1);
+}
+
+size_t Ledger::slot_of(uintptr_t address) const noexcept {
+  const size_t start = home(address);
+  for (size_t i = 0; i < kProbe; ++i) {
+    const size_t slot = (start + i) & (kSlots - 1);
+    if (keys_[slot].load(std::memory_order_acquire) == address) return slot;
+  }
+  return kSlots;
+}
+
+void Ledger::set_incomplete(size_t slot, bool incomplete) noexcept {
+  const uint64_t bit = uint64_t{1} << (slot % 64);
+  if (incomplete) {
+    incomplete_[slot / 64].fetch_or(bit, kRelaxed);
+  } else {
+    incomplete_[slot / 64].fetch_and(~bit, kRelaxed);
+  }
+}
+
+void Ledger::add(const Block& block) noexcept {
+  const size_t start = home(block.address);
+  for (size_t i = 0; i < kProbe; ++i) {
+    const size_t slot = (start + i) & (kSlots - 1);
+    uintptr_t expected = 0;
+    if (!keys_[slot].compare_exchange_strong(expected, kBusy, std::memory_order_acq_rel)) continue;
+    Entry& entry = entries_[slot];
+    entry.size.store(block.size_bytes, kRelaxed);
+    entry.touched.store(block.touched_bytes, kRelaxed);
+    entry.born_ns.store(block.born_ns, kRelaxed);
+    entry.moved_ns.store(block.born_ns, kRelaxed);
+    entry.sampled_ns.store(0, kRelaxed);
+    entry.caller.store(block.caller, kRelaxed);
+    entry.thread_id.store(block.thread_id, kRelaxed);
+    entry.flags.store(block.from_heap ? kFromHeap : 0, kRelaxed);
+    block_filter.add(reinterpret_cast<void*>(block.address));
+    total_bytes_.fetch_add(block.size_bytes, kRelaxed);
+    count_.fetch_add(1, kRelaxed);
+    keys_[slot].store(block.address, std::memory_order_release);  // pairs with slot_of's acquire
+    set_incomplete(slot, true);
+    return;
+  }
+  dropped_.fetch_add(1, kRelaxed);
+}
+
+void Ledger::read(size_t slot, Block* out) const noexcept {
+  const Entry& entry = entries_[slot];
+  out->address = keys_[slot].load(std::memory_order_acquire);
+  out->size_bytes = entry.size.load(kRelaxed);
+  out->touched_bytes = entry.touched.load(kRelaxed);
+  out->born_ns = entry.born_ns.load(kRelaxed);
+  out->caller = entry.caller.load(kRelaxed);
+  out->thread_id = entry.thread_id.load(kRelaxed);
+  out->from_heap = (entry.flags.load(kRelaxed) & kFromHeap) != 0;
+}
+
+bool Ledger::remove(uintptr_t address, Block* out) noexcept {
+  const size_t slot = slot_of(address);
+  if (slot == kSlots) return false;
+  Block block;
+  read(slot, &block);
+  uintptr_t expected = address;
+  if (!keys_[slot].compare_exchange_strong(expected, kBusy, std::memory_order_acq_rel)) return false;
+  set_incomplete(slot, false);
+  block_filter.remove(reinterpret_cast<void*>(address));
+  total_bytes_.fetch_sub(block.size_bytes, kRelaxed);
+  count_.fetch_sub(1, kRelaxed);
+  keys_[slot].store(0, std::memory_order_release);
+  block.address = address;
+  if (out != nullptr) *out = block;
+  return true;
+}
+
+bool Ledger::find(uintptr_t address, Block* out) const noexcept {
+  const size_t slot = slot_of(address);
+  if (slot == kSlots) return false;
+  read(slot, out);
+  return out->address == address;
+}
+
+void Ledger::unmap(uintptr_t address, size_t size) noexcept {
+  const uintptr_t end = address + size;
+  if (count() == 0 || end <= address) return;
+  for (size_t slot = 0; slot < kSlots; ++slot) {
+    const uintptr_t start = keys_[slot].load(std::memory_order_acquire);
+    if (start <= kBusy || start >= end) continue;
+    Block block;
+    read(slot, &block);
+    const uintptr_t block_end = start + static_cast<uintptr_t>(block.size_bytes);
+    if (block.from_heap || block.address != start || block_end <= address) continue;
+    if (!remove(start, &block)) continue;
+    Block rest = block;
+    if (start < address) {  // the head stays (a hole in the middle: its tail is forgotten)
+      rest.size_bytes = static_cast<int64_t>(address - start);
+    } else if (end < block_end) {
+      rest.address = end;
+      rest.size_bytes = static_cast<int64_t>(block_end - end);
+    } else {
+      continue;
+    }
+    rest.touched_bytes = -1;
+    if (rest.size_bytes > static_cast<int64_t>(kRecordedAbove)) add(rest);
+  }
+}
+
+template <typename Visit>
+void Ledger::each_incomplete(Visit visit) const noexcept {
+  for (size_t word = 0; word < kSlots / 64; ++word) {
+    uint64_t bits = incomplete_[word].load(kRelaxed);
+    while (bits != 0) {
+      visit(word * 64 + static_cast<size_t>(__builtin_ctzll(bits)));
+      bits &= bits - 1;
+    }
+  }
+}
+
+bool Ledger::active(const Entry& entry, int64_t now_ns) const noexcept {
+  return now_ns - entry.born_ns.load(kRelaxed) < kYoungNs ||
+         now_ns - entry.moved_ns.load(kRelaxed) < kYoungNs;
+}
+
+// Looks at the pages of one block and notes whether more of it is there than last time. A block
+// that is complete is never looked at again.
+void Ledger::sample(size_t slot, int64_t now_ns, const probe::Residency& residency) noexcept {
+  const uintptr_t address = keys_[slot].load(std::memory_order_acquire);
+  if (address <= kBusy) return;
+  Entry& entry = entries_[slot];
+  const int64_t size = entry.size.load(kRelaxed);
+  const int64_t before = entry.touched.load(kRelaxed);
+  int64_t touched = residency.touched_bytes(address, static_cast<size_t>(size));
+  if (touched < 0) return;  // unknown: counted in full while it is young
+  if (touched > size) touched = size;
+  if (touched > (before < 0 ? 0 : before)) entry.moved_ns.store(now_ns, kRelaxed);
+  entry.touched.store(touched, kRelaxed);
+  entry.sampled_ns.store(now_ns, kRelaxed);
+  if (touched >= size - size / 64) set_incomplete(slot, false);
+}
+
+int64_t Ledger::in_flight(int32_t self, int64_t now_ns, const probe::Residency& residency) noexcept {
+  int64_t sum = 0;
+  each_incomplete([&](size_t slot) {
+    Entry& entry = entries_[slot];
+    if (entry.thread_id.load(kRelaxed) == self) return;
+    const int64_t age = now_ns - entry.born_ns.load(kRelaxed);
+    const int64_t since_look = now_ns - entry.sampled_ns.load(kRelaxed);
+    // A quiet block is looked at ever more rarely, a young or moving one every 2 ms.
+    const int64_t quiet_pause = age / 4 < 2'000'000'000 ? age / 4 : 2'000'000'000;
+    if (since_look >= (active(entry, now_ns) ? 2'000'000 : quiet_pause)) {
+      sample(slot, now_ns, residency);
+    }
+    if (!active(entry, now_ns)) return;
+    const int64_t touched = entry.touched.load(kRelaxed);
+    sum += entry.size.load(kRelaxed) - (touched < 0 ? 0 : touched);
+  });
+  return sum;
+}
+
+int64_t Ledger::in_flight_bound(int32_t self, int64_t now_ns) const noexcept {
+  (void)now_ns;
+  int64_t sum = 0;
+  each_incomplete([&](size_t slot) {
+    const Entry& entry = entries_[slot];
+    if (entry.thread_id.load(kRelaxed) == self) return;
+    const int64_t touched = entry.touched.load(kRelaxed);
+    sum += entry.size.load(kRelaxed) - (touched < 0 ? 0 : touched);
+  });
+  return sum;
+}
+
+int32_t Ledger::most_active_thread(int64_t now_ns) const noexcept {
+  int64_t largest = 0;
+  int32_t thread_id = 0;
+  each_incomplete([&](size_t slot) {
+    const Entry& entry = entries_[slot];
+    const int64_t size = entry.size.load(kRelaxed);
+    if (size <= largest || !active(entry, now_ns)) return;
+    largest = size;
+    thread_id = entry.thread_id.load(kRelaxed);
+  });
+  return thread_id;
+}
+
+size_t Ledger::largest(Block* out, size_t capacity) const noexcept {
+  size_t count = 0;
+  for (size_t slot = 0; slot < kSlots; ++slot) {
+    if (keys_[slot].load(std::memory_order_acquire) <= kBusy) continue;
+    const int64_t size = entries_[slot].size.load(kRelaxed);
+    if (count == capacity && size <= out[count - 1].size_bytes) continue;
+    size_t at = count < capacity ? count++ : count - 1;
+    while (at > 0 && out[at - 1].size_bytes < size) {
+      out[at] = out[at - 1];
+      --at;
+    }
+    read(slot, &out[at]);
+  }
+  return count;
+}
+
+void Ledger::on_fork_child() noexcept {
+  for (auto& word : incomplete_) word.store(0, kRelaxed);
+}
+
+}  // namespace oomguard::budget

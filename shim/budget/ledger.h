@@ -1,0 +1,96 @@
+// The live blocks above 1 MiB: where they are, who asked, and how much of them is really there.
+//
+// Answers two questions: what is in flight (untouched bytes of blocks that other threads are filling
+// right now), and which blocks are the largest (for the report). CPython's arenas are exactly 1 MiB
+// and stay out.
+//
+// A set-associative table of fixed size without locks: a key is claimed by compare-and-swap, its
+// entry is written, then published. A reader may see an entry that is being replaced; every use
+// tolerates that (a page map of a range that is gone reads as untouched, which never lasts).
+// Where a bucket is full the block is not recorded and counted in `dropped`.
+// Callable from a hook and from the raw thread: yes.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "collector/probe/residency.h"
+
+namespace oomguard::budget {
+
+inline constexpr size_t kRecordedAbove = 1024 * 1024;
+
+struct Block {
+  uintptr_t address;
+  int64_t size_bytes;
+  int64_t touched_bytes;  // newest estimate, -1 none
+  int64_t born_ns;
+  uintptr_t caller;
+  int32_t thread_id;
+  bool from_heap;         // malloc family; else a mapping of the program's own
+};
+
+class Ledger {
+ public:
+  void add(const Block& block) noexcept;
+  // Removes the block that starts at `address`; false: unknown. `out` may be null.
+  bool remove(uintptr_t address, Block* out) noexcept;
+  bool find(uintptr_t address, Block* out) const noexcept;
+  // munmap of any range: forgets what lies inside, shortens what sticks out.
+  void unmap(uintptr_t address, size_t size) noexcept;
+
+  // Untouched bytes of blocks of threads other than `self` that are young or moving.
+  int64_t in_flight(int32_t self, int64_t now_ns, const probe::Residency& residency) noexcept;
+  // The same without looking at any page: never less than in_flight.
+  int64_t in_flight_bound(int32_t self, int64_t now_ns) const noexcept;
+
+  // The thread whose young or moving block is the largest; 0 where none is active.
+  int32_t most_active_thread(int64_t now_ns) const noexcept;
+
+  // The largest blocks, largest first; returns how many.
+  size_t largest(Block* out, size_t capacity) const noexcept;
+  int64_t total_bytes() const noexcept { return total_bytes_.load(std::memory_order_relaxed); }
+  uint32_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
+  uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
+
+  // In fork's child: the other threads are gone, nothing is in flight.
+  void on_fork_child() noexcept;
+
+ private:
+  static constexpr size_t kSlots = 16384;
+  static constexpr size_t kProbe = 16;
+  static constexpr int64_t kYoungNs = 100'000'000;
+  static constexpr uintptr_t kBusy = 1;
+
+  struct Entry {
+    std::atomic<int64_t> size;
+    std::atomic<int64_t> touched;
+    std::atomic<int64_t> born_ns;
+    std::atomic<int64_t> moved_ns;
+    std::atomic<int64_t> sampled_ns;
+    std::atomic<uintptr_t> caller;
+    std::atomic<int32_t> thread_id;
+    std::atomic<uint32_t> flags;
+  };
+
+  static size_t home(uintptr_t address) noexcept;
+  size_t slot_of(uintptr_t address) const noexcept;  // kSlots where unknown
+  void set_incomplete(size_t slot, bool incomplete) noexcept;
+  void read(size_t slot, Block* out) const noexcept;
+  void sample(size_t slot, int64_t now_ns, const probe::Residency& residency) noexcept;
+  bool active(const Entry& entry, int64_t now_ns) const noexcept;
+  template <typename Visit>
+  void each_incomplete(Visit visit) const noexcept;
+
+  std::atomic<uintptr_t> keys_[kSlots] = {};
+  Entry entries_[kSlots] = {};
+  std::atomic<uint64_t> incomplete_[kSlots / 64] = {};
+  std::atomic<int64_t> total_bytes_{0};
+  std::atomic<uint32_t> count_{0};
+  std::atomic<uint64_t> dropped_{0};
+};
+
+extern Ledger ledger;
+
+}  // namespace oomguard::budget

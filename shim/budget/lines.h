@@ -1,0 +1,70 @@
+// How near to a limit a request may come: pure arithmetic of the reserve, the two lines under it and
+// the credit that a thread gets. No state, no files. Callable from a hook: yes.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace oomguard::budget {
+
+using Bytes = int64_t;
+
+inline constexpr Bytes kMiB = 1024 * 1024;
+inline constexpr Bytes kNoLimit = INT64_MAX;
+
+// Kept free for raising and reporting. The kernel's counters may lag by 256 KiB per CPU
+// (MEMCG_CHARGE_BATCH, 64 pages each), the rest is for Python's error path.
+constexpr Bytes computed_reserve(Bytes limit, uint32_t cpus) {
+  const Bytes share = limit == kNoLimit ? 96 * kMiB : limit / 100;
+  return std::clamp(16 * kMiB + Bytes{cpus} * 256 * 1024 + share, 24 * kMiB, 96 * kMiB);
+}
+
+// Requests at least this large are decided one by one.
+constexpr Bytes large_threshold(Bytes headroom) {
+  return std::max<Bytes>(64 * 1024, headroom / 64);
+}
+
+// In grace (a refusal's exception is on its way), anything up to this counts as small.
+inline constexpr Bytes kSmallInGrace = kMiB;
+
+struct Lines {
+  Bytes large;  // a large request must leave this much
+  Bytes small;  // a small one may dip to here
+};
+
+// `blind`: growth that can happen between two looks of the watchdog.
+constexpr Lines lines(Bytes reserve, Bytes blind, bool grace) {
+  if (grace) return {reserve / 2, std::min<Bytes>(2 * kMiB, reserve / 4)};
+  return {reserve + blind, reserve / 4};
+}
+
+// The credit of one thread: small enough that all idle credit together stays far below the reserve.
+constexpr Bytes credit_slice(Bytes room, uint32_t threads) {
+  if (room <= 0) return 0;
+  const Bytes share = 16 * kMiB / std::max<Bytes>(1, threads);
+  return std::min({kMiB, room / 256, share});
+}
+
+// How long an answer of the kernel may be used again: no machine fills memory faster than
+// kFillBytesPerNs on each CPU (measured 12 GB/s with huge pages), and half of what is left may be
+// handed out meanwhile.
+inline constexpr int64_t kFillBytesPerNs = 12;
+constexpr int64_t reading_valid_ns(Bytes headroom, uint32_t cpus) {
+  const int64_t speed = kFillBytesPerNs * std::clamp<int64_t>(cpus, 1, 4);
+  return std::clamp<int64_t>(headroom / 2 / speed, 0, 250'000'000);
+}
+
+// The pause between two looks of the watchdog.
+constexpr int64_t tick_ns(Bytes headroom, uint32_t cpus, bool calm) {
+  const int64_t speed = kFillBytesPerNs * std::clamp<int64_t>(cpus, 1, 4);
+  const int64_t floor_ns = calm ? 5'000'000 : 1'000'000;
+  return std::clamp<int64_t>(std::max<Bytes>(headroom, 0) / speed, floor_ns, 250'000'000);
+}
+
+// Where the watchdog sends an exception: just under the small line, so that growth through the gate
+// gets its refusal first; earlier by what grows without asking.
+constexpr Bytes red_line(Bytes small_line, Bytes ungated_per_tick) {
+  return std::max<Bytes>(0, small_line - kMiB) + std::clamp<Bytes>(2 * ungated_per_tick, 0, 64 * kMiB);
+}
+
+}  // namespace oomguard::budget

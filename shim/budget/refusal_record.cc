@@ -1,0 +1,156 @@
+#include "shim/budget/refusal_record.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "collector/probe/process.h"
+#include "shim/budget/group_table.h"
+#include "shim/budget/ledger.h"
+#include "shim/core/session.h"
+
+namespace oomguard::budget {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+// The first refusals of an incident get the whole picture; a retry loop's thousandth only numbers.
+constexpr uint64_t kDetailed = 4;
+constexpr size_t kNeighboursLooked = 64;
+
+constinit std::atomic<uint64_t> g_last_incident{0};
+constinit std::atomic<uint64_t> g_in_incident{0};
+
+int64_t realtime_ns() noexcept {
+  timespec now{};
+  sys::call(SYS_clock_gettime, CLOCK_REALTIME, sys::as_arg(&now));
+  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+void copy_text(char* out, size_t capacity, const char* text) noexcept {
+  size_t i = 0;
+  for (; i + 1 < capacity && text[i] != '\0'; ++i) out[i] = text[i];
+  out[i] = '\0';
+}
+
+void fill_levels(const Judgement& judgement, record::RefusalRecord* out) noexcept {
+  const probe::Reading& reading = judgement.reading;
+  out->level_count = reading.level_count < record::kLevelSlots ? reading.level_count : record::kLevelSlots;
+  for (uint32_t i = 0; i < out->level_count; ++i) {
+    const probe::Level& level = reading.levels[i];
+    record::LevelRecord& record = out->levels[i];
+    record.kind = static_cast<uint32_t>(level.kind);
+    record.binds = i == judgement.headroom.level ? 1 : 0;
+    record.limit_bytes = level.limit;
+    record.usage_bytes = level.usage;
+    record.reclaimable_bytes = level.reclaimable;
+    record.swap_room_bytes = level.swap_room;
+    copy_text(record.path, sizeof record.path, gate.probe.level_path(level.path_index));
+  }
+}
+
+void fill_blocks(bool look_at_pages, int64_t now_ns, record::RefusalRecord* out) noexcept {
+  Block blocks[record::kBlockSlots];
+  const size_t count = ledger.largest(blocks, record::kBlockSlots);
+  out->block_count = static_cast<uint32_t>(count);
+  for (size_t i = 0; i < count; ++i) {
+    record::BlockRecord& block = out->blocks[i];
+    block.address = blocks[i].address;
+    block.size_bytes = blocks[i].size_bytes;
+    block.touched_bytes = blocks[i].touched_bytes;
+    if (look_at_pages) {
+      block.touched_bytes = gate.residency.touched_bytes(
+          blocks[i].address, static_cast<size_t>(blocks[i].size_bytes));
+    }
+    block.age_ms = (now_ns - blocks[i].born_ns) / 1'000'000;
+    module_name(blocks[i].caller, block.module, sizeof block.module);
+  }
+  out->recorded_bytes = ledger.total_bytes();
+  out->recorded_blocks = ledger.count();
+}
+
+// The largest other processes of the innermost group, largest first.
+void fill_neighbours(int32_t own_pid, record::RefusalRecord* out) noexcept {
+  int32_t pids[kNeighboursLooked];
+  const size_t count = probe::list_group(gate.probe, pids, kNeighboursLooked);
+  uint32_t used = 0;
+  for (size_t i = 0; i < count; ++i) {
+    probe::ProcessStatus status;
+    if (pids[i] == own_pid || !probe::read_status(pids[i], &status)) continue;
+    if (used == record::kNeighbourSlots &&
+        status.resident <= out->neighbours[used - 1].resident_bytes) {
+      continue;
+    }
+    uint32_t at = used < record::kNeighbourSlots ? used++ : used - 1;
+    while (at > 0 && out->neighbours[at - 1].resident_bytes < status.resident) {
+      out->neighbours[at] = out->neighbours[at - 1];
+      --at;
+    }
+    record::NeighbourRecord& neighbour = out->neighbours[at];
+    neighbour.pid = pids[i];
+    neighbour.guarded = group_table.guarded(pids[i]) ? 1 : 0;
+    neighbour.resident_bytes = status.resident;
+    copy_text(neighbour.name, sizeof neighbour.name, status.comm);
+  }
+  out->neighbour_count = used;
+}
+
+void read_thread_name(int32_t thread_id, char* out, size_t capacity) noexcept {
+  char path[48] = "/proc/self/task/";
+  size_t used = strlen(path);
+  char digits[12];
+  size_t count = 0;
+  for (int32_t rest = thread_id; rest > 0; rest /= 10) digits[count++] = static_cast<char>('0' + rest % 10);
+  while (count > 0) path[used++] = digits[--count];
+  memcpy(path + used, "/comm", 6);
+  const int fd = sys::open(path, O_RDONLY);
+  long got = fd >= 0 ? sys::read(fd, out, capacity - 1) : 0;
+  if (fd >= 0) sys::close(fd);
+  if (got < 0) got = 0;
+  if (got > 0 && out[got - 1] == '\n') --got;
+  out[got] = '\0';
+}
+
+}  // namespace
+
+uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
+  session::ensure_own_file();
+  record::FlightFile& flight = *session::file();
+  const uint64_t number = flight.header.refusals.fetch_add(1, kRelaxed) + 1;
+  record::RefusalRecord& out = flight.refusals[(number - 1) % record::kRefusalSlots];
+  out.sequence.store(0, std::memory_order_release);  // readers skip it until it is complete
+  if (g_last_incident.exchange(refusal.incident, kRelaxed) != refusal.incident) {
+    flight.header.incidents.fetch_add(1, kRelaxed);
+    g_in_incident.store(0, kRelaxed);
+  }
+  const bool detailed = g_in_incident.fetch_add(1, kRelaxed) < kDetailed;
+  const Judgement& judgement = *refusal.judgement;
+  out.incident = refusal.incident;
+  out.at_realtime_ns = realtime_ns();
+  out.at_monotonic_ns = now_ns;
+  out.pid = static_cast<int32_t>(sys::call(SYS_getpid));
+  out.thread_id = refusal.thread_id;
+  out.kind = static_cast<uint32_t>(refusal.kind);
+  out.outcome = static_cast<uint32_t>(refusal.outcome);
+  out.request_bytes = refusal.size;
+  out.headroom_bytes = judgement.headroom.bytes;
+  out.line_bytes = judgement.line;
+  out.reserve_bytes = gate.reserve();
+  out.in_flight_bytes = judgement.in_flight;
+  out.pending_bytes = judgement.pending;
+  out.surfaced = 0;
+  out.where[0] = '\0';
+  out.ancestors_hidden = gate.probe.ancestors_hidden() ? 1 : 0;
+  probe::ProcessStatus self;
+  const bool known = probe::read_status(0, &self);
+  out.resident_bytes = known ? self.resident : -1;
+  out.anonymous_bytes = known ? self.resident_anonymous : -1;
+  module_name(refusal.caller, out.module, sizeof out.module);
+  read_thread_name(refusal.thread_id, out.thread_name, sizeof out.thread_name);
+  fill_levels(judgement, &out);
+  fill_blocks(detailed, now_ns, &out);
+  out.neighbour_count = 0;
+  if (detailed) fill_neighbours(out.pid, &out);
+  out.sequence.store(number, std::memory_order_release);  // pairs with the readers' acquire
+  return number;
+}
+
+}  // namespace oomguard::budget

@@ -1,0 +1,26 @@
+// Writes one refusal into the session's file, at once and complete: numbers, the ten largest live
+// blocks with the module that asked, other processes of the group. A hook never prints.
+// Callable from a hook and from the raw thread: yes. No allocation; the record is filled in place.
+#pragma once
+
+#include <cstdint>
+
+#include "collector/record/flight.h"
+#include "shim/budget/gate.h"
+
+namespace oomguard::budget {
+
+struct Refusal {
+  record::RequestKind kind;
+  record::Outcome outcome;
+  Bytes size;
+  uintptr_t caller;
+  int32_t thread_id;
+  uint64_t incident;
+  const Judgement* judgement;
+};
+
+// Returns the refusal's 1-based number.
+uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept;
+
+}  // namespace oomguard::budget

@@ -1,0 +1,212 @@
+#include "shim/budget/watchdog.h"
+
+#include <atomic>
+
+#include "collector/probe/process.h"
+#include "shim/budget/gate.h"
+#include "shim/budget/group_table.h"
+#include "shim/budget/ledger.h"
+#include "shim/budget/raw_thread.h"
+#include "shim/budget/refusal_record.h"
+#include "shim/core/session.h"
+
+namespace oomguard::budget::watchdog {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kRestartAfterNs = 5 * kMs;
+constexpr int64_t kRefreshNs = 500 * kMs;
+constexpr int64_t kTextNs = 2000 * kMs;
+constexpr int64_t kCalmNs = 1000 * kMs;
+constexpr int64_t kWindowNs = 200 * kMs;  // "recent" growth
+
+constinit RawThread g_thread;
+constinit std::atomic<bool> g_allowed{false};
+constinit std::atomic<int32_t> g_paused{0};
+constinit std::atomic<int64_t> g_due_ns{0};  // 0: running or not allowed
+constinit std::atomic<bool> g_starting{false};
+
+// Bytes grown in about the last 200 ms: old growth fades, shrinking counts as none.
+class Growth {
+ public:
+  Bytes update(Bytes value, int64_t now_ns) {
+    const int64_t passed = now_ns - last_ns_;
+    if (last_ns_ != 0) {
+      recent_ = passed >= kWindowNs ? 0 : recent_ - recent_ / kWindowNs * passed;
+      const Bytes step = value - last_;
+      if (step > 0) recent_ += step;
+      step_ = step;
+    }
+    last_ = value;
+    last_ns_ = now_ns;
+    return recent_;
+  }
+  Bytes recent() const { return recent_; }
+  Bytes step() const { return step_; }
+
+ private:
+  Bytes last_ = 0;
+  Bytes recent_ = 0;
+  Bytes step_ = 0;
+  int64_t last_ns_ = 0;
+};
+
+// The raw thread's own state, on its stack.
+struct Look {
+  int64_t now_ns = 0;
+  int64_t last_ns = 0;
+  int64_t refreshed_ns = 0;
+  int64_t text_ns = 0;
+  int64_t moved_ns = 0;
+  Bytes headroom = kNoLimit;
+  Growth own;
+  Growth needed;   // of the binding level: everybody's growth
+  Growth granted;
+  Growth ungated;  // own growth that no request announced
+  Bytes ungated_total = 0;
+  Judgement judgement{};
+};
+
+Bytes needed_of(const Judgement& judgement) {
+  if (judgement.headroom.level >= judgement.reading.level_count) return 0;
+  const probe::Level& level = judgement.reading.levels[judgement.headroom.level];
+  return level.usage - level.reclaimable;
+}
+
+bool near(Bytes headroom) { return headroom < 2 * gate.reserve() + 512 * kMiB; }
+
+// Reads the limits; false where nothing could be read.
+bool read_limits(Look* look) {
+  if (look->now_ns - look->refreshed_ns > kRefreshNs) {
+    gate.probe.refresh();
+    look->refreshed_ns = look->now_ns;
+  }
+  if (near(look->headroom) && look->now_ns - look->text_ns > kTextNs) {
+    const int64_t text = gate.residency.resident_text();
+    if (text >= 0) gate.probe.set_resident_text(text);
+    look->text_ns = look->now_ns;
+  }
+  Judgement& judgement = look->judgement;
+  if (!gate.look(probe::Depth::kCheap, look->now_ns, &judgement.reading, &judgement.headroom)) {
+    return false;
+  }
+  if (near(judgement.headroom.bytes) &&
+      !gate.look(probe::Depth::kFull, look->now_ns, &judgement.reading, &judgement.headroom)) {
+    return false;
+  }
+  look->headroom = judgement.headroom.bytes;
+  return true;
+}
+
+void read_growth(Look* look) {
+  probe::ProcessStatus self;
+  if (!probe::read_status(0, &self)) return;
+  look->own.update(self.resident_anonymous, look->now_ns);
+  look->needed.update(needed_of(look->judgement), look->now_ns);
+  look->granted.update(gate.granted_total(), look->now_ns);
+  const Bytes extra = look->own.step() - look->granted.step();
+  if (extra > 0) look->ungated_total += extra;
+  look->ungated.update(look->ungated_total, look->now_ns);
+  if (look->own.step() != 0) look->moved_ns = look->now_ns;
+  if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
+    slot->in_flight.store(ledger.in_flight(0, look->now_ns, gate.residency), kRelaxed);
+    slot->growth.store(look->own.recent(), kRelaxed);
+    slot->anonymous.store(self.resident_anonymous, kRelaxed);
+    slot->heartbeat_ns.store(look->now_ns, std::memory_order_release);
+  }
+}
+
+// Its own growth is most of what the group grew by, and more than any guarded neighbour's.
+bool acts(const Look& look) {
+  const Bytes own = look.own.recent();
+  if (own < kMiB || own * 2 < look.needed.recent()) return false;
+  return own >= group_table.others(look.now_ns, 0).largest_growth;
+}
+
+void sound_alarm(Look* look, Bytes red) {
+  if (!gate.alarm.ready(look->now_ns)) return;
+  look->judgement.line = red;
+  look->judgement.pending = 0;
+  look->judgement.in_flight = ledger.in_flight(0, look->now_ns, gate.residency);
+  int32_t grower = ledger.most_active_thread(look->now_ns);
+  if (grower == 0) grower = gate.last_spender();
+  const uint64_t id = gate.incident.refused(look->now_ns, true);
+  const Refusal refusal{record::RequestKind::kTouch, record::Outcome::kException,
+                        look->own.recent(), 0, grower, id, &look->judgement};
+  gate.alarm.send(write_refusal(refusal, look->now_ns), grower, look->now_ns);
+}
+
+void write_sample(const Look& look) {
+  record::FlightHeader& header = session::file()->header;
+  header.last_usage_bytes.store(needed_of(look.judgement), kRelaxed);
+  header.last_headroom_bytes.store(look.headroom, kRelaxed);
+  header.faults.store(gate.faults() + gate.probe.faults(), kRelaxed);
+  header.last_sample_ns.store(look.now_ns, std::memory_order_release);
+}
+
+// One look; returns how long to sleep.
+int64_t tick(Look* look) {
+  look->now_ns = sys::monotonic_ns();
+  if (!read_limits(look)) return 250 * kMs;
+  read_growth(look);
+  const bool calm = look->now_ns - look->moved_ns > kCalmNs;
+  const int64_t pause = tick_ns(look->headroom, gate.cpus(), calm);
+  const auto per_tick = [pause](Bytes recent) { return recent / (kWindowNs / kMs) * pause / kMs; };
+  const Bytes blind = per_tick(look->own.recent());
+  gate.set_blind(blind < 64 * kMiB ? blind : 64 * kMiB);
+  const Bytes red = red_line(gate.lines_now().small, per_tick(look->ungated.recent()));
+  if (look->headroom < red && acts(*look)) sound_alarm(look, red);
+  write_sample(*look);
+  return pause;
+}
+
+void body() noexcept {
+  static constinit Look look;  // one raw thread at a time; too large for a comfortable stack
+  look = Look{};
+  while (!g_thread.stopping()) g_thread.sleep(tick(&look));
+}
+
+void start() noexcept {
+  GroupTable::Slot* slot = group_table.own();
+  g_thread.sleep_on(slot != nullptr ? &slot->wake : nullptr);
+  if (!g_thread.start(body)) gate.count_fault();
+}
+
+}  // namespace
+
+void allow() noexcept {
+  g_allowed.store(true);
+  start();
+}
+
+void pause() noexcept {
+  if (!g_allowed.load(kRelaxed)) return;
+  g_paused.fetch_add(1);
+  g_due_ns.store(0);
+  g_thread.stop();
+}
+
+void resume() noexcept {
+  if (!g_allowed.load(kRelaxed)) return;
+  if (g_paused.fetch_sub(1) == 1) g_due_ns.store(program_now_ns() + kRestartAfterNs);
+}
+
+void on_fork_child() noexcept {
+  g_thread.forget();
+  g_starting.store(false);
+  g_paused.store(0);
+  if (g_allowed.load(kRelaxed)) g_due_ns.store(program_now_ns() + kRestartAfterNs);
+}
+
+bool due() noexcept { return g_due_ns.load(kRelaxed) != 0; }
+
+void start_if_due(int64_t now_ns) noexcept {
+  const int64_t due_ns = g_due_ns.load(kRelaxed);
+  if (due_ns == 0 || now_ns < due_ns || g_paused.load() != 0) return;
+  if (g_starting.exchange(true)) return;
+  if (!g_thread.running() && g_due_ns.exchange(0) != 0) start();
+  g_starting.store(false);
+}
+
+}  // namespace oomguard::budget::watchdog

@@ -1,0 +1,151 @@
+#include "shim/core/engine.h"
+
+#include <string.h>
+
+#include "shim/budget/gate.h"
+#include "shim/core/session.h"
+
+namespace oomguard::engine {
+namespace {
+
+using budget::gate;
+
+constinit std::atomic<uint64_t> g_last_surfaced{0};
+
+void copy_text(char* out, size_t capacity, const char* text) noexcept {
+  size_t i = 0;
+  for (; i + 1 < capacity && text[i] != '\0'; ++i) out[i] = text[i];
+  out[i] = '\0';
+}
+
+// The record of refusal `n` (0: the newest), null where it left the ring or is being written.
+record::RefusalRecord* find(uint64_t n) noexcept {
+  record::FlightFile& flight = *session::file();
+  if (n == 0) n = flight.header.refusals.load(std::memory_order_acquire);
+  if (n == 0) return nullptr;
+  record::RefusalRecord& refusal = flight.refusals[(n - 1) % record::kRefusalSlots];
+  return refusal.sequence.load(std::memory_order_acquire) == n ? &refusal : nullptr;
+}
+
+const char* kind_name(probe::LimitKind kind) noexcept {
+  switch (kind) {
+    case probe::LimitKind::kCgroupV1:
+    case probe::LimitKind::kCgroupV2: return "container";
+    case probe::LimitKind::kMachine: return "machine";
+    case probe::LimitKind::kRlimitAs: return "RLIMIT_AS";
+    case probe::LimitKind::kRlimitData: return "RLIMIT_DATA";
+    case probe::LimitKind::kBudget: return "budget";
+  }
+  return "";
+}
+
+void name_limit(const probe::Level& level, char* out, size_t capacity) noexcept {
+  copy_text(out, capacity, kind_name(level.kind));
+  const char* path = gate.probe.level_path(level.path_index);
+  const size_t used = strlen(out);
+  if (path[0] == '\0' || used + 4 >= capacity) return;
+  copy_text(out + used, capacity - used - 1, " (");
+  copy_text(out + used + 2, capacity - used - 3, path);
+  copy_text(out + strlen(out), 2, ")");
+}
+
+}  // namespace
+
+const options::Values& values() noexcept { return gate.values(); }
+
+bool active() noexcept { return gate.mode() == budget::Gate::Mode::kOn; }
+
+bool usage(Usage* out) noexcept {
+  probe::Reading reading;
+  probe::Headroom headroom;
+  if (!active() || !gate.look(probe::Depth::kFull, budget::program_now_ns(), &reading, &headroom)) {
+    return false;
+  }
+  *out = Usage{};
+  out->limit_bytes = probe::kUnlimited;
+  out->reserve_bytes = gate.reserve();
+  if (headroom.level >= reading.level_count) {
+    out->headroom_bytes = probe::kUnlimited;
+    return true;
+  }
+  const probe::Level& level = reading.levels[headroom.level];
+  out->limit_bytes = level.limit;
+  out->used_bytes = level.usage - level.reclaimable;
+  const int64_t left = headroom.bytes - gate.reserve();
+  out->headroom_bytes = left > 0 ? left : 0;
+  name_limit(level, out->limit_name, sizeof out->limit_name);
+  return true;
+}
+
+uint64_t refusal_count() noexcept {
+  return session::file()->header.refusals.load(std::memory_order_acquire);
+}
+
+bool copy_refusal(uint64_t n, record::RefusalRecord* out) noexcept {
+  const record::RefusalRecord* refusal = find(n);
+  if (refusal == nullptr) return false;
+  memcpy(static_cast<void*>(out), refusal, sizeof *out);
+  return true;
+}
+
+size_t render_refusal(uint64_t n, record::Audience audience, char* out, size_t capacity) noexcept {
+  const record::RefusalRecord* refusal = find(n);
+  if (refusal == nullptr) return 0;
+  return record::render(session::file()->header, *refusal, audience, out, capacity);
+}
+
+size_t render_refusal_note(uint64_t n, char* out, size_t capacity) noexcept {
+  const record::RefusalRecord* refusal = find(n);
+  if (refusal == nullptr) return 0;
+  return record::render_note(session::file()->header, *refusal, out, capacity);
+}
+
+uint64_t unsurfaced_refusal(int32_t thread_id) noexcept {
+  const uint64_t newest = refusal_count();
+  const uint64_t surfaced_until = g_last_surfaced.load(std::memory_order_acquire);
+  for (uint64_t n = newest; n > surfaced_until && newest - n < record::kRefusalSlots; --n) {
+    const record::RefusalRecord* refusal = find(n);
+    if (refusal == nullptr || refusal->surfaced != 0) continue;
+    if (thread_id == 0 || refusal->thread_id == thread_id) return n;
+  }
+  return 0;
+}
+
+void surfaced(uint64_t n, const char* where) noexcept {
+  record::RefusalRecord* refusal = find(n);
+  if (refusal == nullptr) return;
+  copy_text(refusal->where, sizeof refusal->where, where != nullptr ? where : "");
+  refusal->surfaced = 1;
+  session::file()->header.surfaced.fetch_add(1, std::memory_order_relaxed);
+  uint64_t before = g_last_surfaced.load(std::memory_order_relaxed);
+  while (before < n && !g_last_surfaced.compare_exchange_weak(before, n)) {
+  }
+  gate.incident.surfaced();
+}
+
+void ending(uint64_t n) noexcept {
+  (void)n;
+  gate.incident.ending();
+  session::file()->header.end_state.store(static_cast<uint32_t>(record::EndState::kEndedByRefusal));
+}
+
+void exception_signal_ready(int signal_number) noexcept { gate.alarm.set_signal(signal_number); }
+
+void exception_handled() noexcept { gate.alarm.handled(budget::program_now_ns()); }
+
+uint64_t alarm_refusal(int32_t* growing_thread_id) noexcept {
+  return gate.alarm.refusal(growing_thread_id);
+}
+
+void set_python(uint32_t major_minor, bool is_kernel, const char* connection_file) noexcept {
+  record::FlightHeader& header = session::file()->header;
+  header.python_version = major_minor;
+  header.is_kernel = is_kernel ? 1 : 0;
+  if (connection_file != nullptr) {
+    copy_text(header.connection_file, sizeof header.connection_file, connection_file);
+  }
+}
+
+const char* session_path() noexcept { return session::path(); }
+
+}  // namespace oomguard::engine

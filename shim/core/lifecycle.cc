@@ -1,0 +1,139 @@
+// Start, fork and end of the shim in one process.
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "collector/options/options.h"
+#include "collector/probe/syscall.h"
+#include "shim/budget/gate.h"
+#include "shim/budget/group_table.h"
+#include "shim/budget/ledger.h"
+#include "shim/budget/relief.h"
+#include "shim/budget/watchdog.h"
+#include "shim/children/children.h"
+#include "shim/core/session.h"
+#include "shim/core/thread_state.h"
+#include "shim/interpose/real.h"
+#include "shim/python/bootstrap.h"
+
+namespace oomguard {
+
+namespace {
+
+using budget::gate;
+
+constexpr size_t kRejectedShown = 4;
+
+void warn_rejected(const options::Rejected& rejected) noexcept {
+  const options::Option& option = options::kTable[static_cast<size_t>(rejected.id)];
+  char line[512];
+  size_t used = 0;
+  for (const char* part : {"oomguard: ", option.variable, "=", rejected.value,
+                           " is not accepted (", option.forms, "); using the default, ",
+                           option.fallback}) {
+    for (; *part != '\0' && used + 1 < sizeof line; ++part) line[used++] = *part;
+  }
+  line[used++] = '\n';
+  sys::write(2, line, used);
+}
+
+// The exec hooks recognise this library in LD_PRELOAD by the path it was loaded from.
+void remember_library_path() noexcept {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(&remember_library_path), &info) != 0) {
+    children::set_library_path(info.dli_fname);
+  }
+}
+
+// `oomguard run` names the process it started, so that a program that is not Python is guarded too.
+bool is_run_program(char** environment) noexcept {
+  static constexpr char kName[] = "OOMGUARD_RUN_PROGRAM=";
+  for (char** entry = environment; entry != nullptr && *entry != nullptr; ++entry) {
+    if (strncmp(*entry, kName, sizeof kName - 1) != 0) continue;
+    return strtol(*entry + sizeof kName - 1, nullptr, 10) == sys::call(SYS_getpid);
+  }
+  return false;
+}
+
+void before_fork() noexcept { budget::watchdog::pause(); }
+
+void after_fork_in_parent() noexcept {
+  budget::watchdog::resume();
+  thread_state.credit = 0;  // the next request starts the watchdog again
+}
+
+void after_fork_in_child() noexcept {
+  thread_state.thread_id = 0;
+  thread_state.credit = 0;
+  budget::ledger.on_fork_child();
+  session::on_fork_child();
+  budget::group_table.close_in_child();
+  gate.on_fork_child();
+  python::on_fork_child();
+  budget::watchdog::on_fork_child();
+  const char* directory = gate.values().directory;
+  budget::group_table.open(directory, gate.probe.group_key());
+}
+
+void guard(const options::Values& values) noexcept {
+  gate.start();
+  budget::relief::init();
+  probe::Reading reading;
+  probe::Headroom headroom;
+  int64_t limit = probe::kUnlimited;
+  const char* limit_path = "";
+  if (gate.look(probe::Depth::kFull, budget::program_now_ns(), &reading, &headroom) &&
+      headroom.level < reading.level_count) {
+    limit = reading.levels[headroom.level].limit;
+    limit_path = gate.probe.level_path(reading.levels[headroom.level].path_index);
+  }
+  session::start(values.directory, limit, gate.reserve(), gate.probe.oom_kills(), limit_path);
+  budget::group_table.open(values.directory, gate.probe.group_key());
+  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+  gate.set_mode(budget::Gate::Mode::kOn);
+  budget::watchdog::allow();
+}
+
+[[gnu::constructor(101)]] void start(int, char**, char** environment) noexcept {
+  const int saved_errno = errno;
+  interpose::resolve();
+  options::Values values;
+  options::Rejected rejected[kRejectedShown];
+  const size_t bad = options::parse_environment(environment, &values, rejected, kRejectedShown);
+  if (!values.enabled) {
+    gate.set_mode(budget::Gate::Mode::kOff);
+    errno = saved_errno;
+    return;
+  }
+  gate.configure(values);
+  remember_library_path();
+  python::detect();
+  const bool is_python = python::state() != python::State::kNotPython;
+  if (!is_python && !is_run_program(environment)) {
+    gate.set_mode(budget::Gate::Mode::kOff);
+    errno = saved_errno;
+    return;
+  }
+  for (size_t i = 0; i < bad && i < kRejectedShown; ++i) warn_rejected(rejected[i]);
+  if (values.directory[0] == '\0') {
+    options::default_directory(environment, static_cast<unsigned>(getuid()), values.directory,
+                               sizeof values.directory);
+  }
+  gate.configure(values);
+  budget::set_interpreter_address(
+      reinterpret_cast<uintptr_t>(dlsym(RTLD_DEFAULT, "Py_IsInitialized")));
+  guard(values);
+  errno = saved_errno;
+}
+
+[[gnu::destructor(101)]] void finish() noexcept {
+  if (gate.mode() != budget::Gate::Mode::kOn) return;
+  budget::group_table.leave();
+  session::finish();
+}
+
+}  // namespace
+}  // namespace oomguard

@@ -1,0 +1,123 @@
+#include "shim/core/session.h"
+
+#include <poll.h>
+
+#include "collector/probe/syscall.h"
+#include "collector/record/text.h"
+#include "collector/record/writer.h"
+
+namespace oomguard::session {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+// Used until a file exists and where none can be made; its untouched pages cost nothing.
+constinit record::FlightFile g_memory = {};
+constinit std::atomic<record::FlightFile*> g_file{&g_memory};
+constinit char g_path[record::kMaxSessionPath] = "";
+constinit char g_directory[256] = "";
+constinit char g_limit_path[256] = "";
+constinit record::Start g_start = {};
+constinit std::atomic<bool> g_child_without_file{false};
+
+void copy_text(char* out, size_t capacity, const char* text) noexcept {
+  size_t i = 0;
+  for (; i + 1 < capacity && text[i] != '\0'; ++i) out[i] = text[i];
+  out[i] = '\0';
+}
+
+bool own_process() noexcept {
+  return file()->header.pid == static_cast<int32_t>(sys::call(SYS_getpid));
+}
+
+void make_file() noexcept {
+  int error = 0;
+  record::FlightFile* made =
+      g_directory[0] != '\0' ? record::create(g_directory, g_start, g_path, &error) : nullptr;
+  if (made == nullptr) {
+    g_path[0] = '\0';
+    g_memory.header.pid = static_cast<int32_t>(sys::call(SYS_getpid));
+    g_memory.header.limit_bytes = g_start.limit_bytes;
+    g_memory.header.reserve_bytes = g_start.reserve_bytes;
+    return;
+  }
+  g_file.store(made, std::memory_order_release);
+}
+
+}  // namespace
+
+void start(const char* directory, int64_t limit_bytes, int64_t reserve_bytes, int64_t oom_kills,
+           const char* limit_path) noexcept {
+  copy_text(g_directory, sizeof g_directory, directory);
+  copy_text(g_limit_path, sizeof g_limit_path, limit_path);
+  g_start.limit_bytes = limit_bytes;
+  g_start.reserve_bytes = reserve_bytes;
+  g_start.oom_kills = oom_kills;
+  g_start.limit_path = g_limit_path;
+  make_file();
+}
+
+void finish() noexcept {
+  if (!own_process()) return;
+  uint32_t running = static_cast<uint32_t>(record::EndState::kRunning);
+  file()->header.end_state.compare_exchange_strong(
+      running, static_cast<uint32_t>(record::EndState::kClean));
+  if (g_path[0] != '\0') record::remove_if_uneventful(file(), g_path);
+}
+
+void on_fork_child() noexcept {
+  record::FlightFile* parents = file();
+  const uint32_t python = parents->header.python_version;
+  g_file.store(&g_memory, std::memory_order_release);
+  if (parents != &g_memory) record::detach(parents);
+  g_memory.header.python_version = python;
+  g_memory.header.pid = static_cast<int32_t>(sys::call(SYS_getpid));
+  g_path[0] = '\0';
+  g_child_without_file.store(true, kRelaxed);
+}
+
+void ensure_own_file() noexcept {
+  if (!g_child_without_file.load(kRelaxed) || !g_child_without_file.exchange(false)) return;
+  const uint32_t python = g_memory.header.python_version;
+  make_file();
+  file()->header.python_version = python;
+}
+
+record::FlightFile* file() noexcept { return g_file.load(std::memory_order_acquire); }
+
+const char* path() noexcept { return g_path; }
+
+void before_exec() noexcept {
+  if (own_process()) {
+    file()->header.end_state.store(static_cast<uint32_t>(record::EndState::kExecuted));
+  }
+}
+
+void exec_failed() noexcept {
+  uint32_t executed = static_cast<uint32_t>(record::EndState::kExecuted);
+  if (own_process()) {
+    file()->header.end_state.compare_exchange_strong(
+        executed, static_cast<uint32_t>(record::EndState::kRunning));
+  }
+}
+
+void exit_with_report() noexcept {
+  const record::FlightFile& session = *file();
+  const uint64_t newest = session.header.refusals.load(std::memory_order_acquire);
+  static constinit char text[4000] = {};
+  if (newest > 0) {
+    const auto& refusal = session.refusals[(newest - 1) % record::kRefusalSlots];
+    const size_t length =
+        record::render(session.header, refusal, record::Audience::kScript, text, sizeof text);
+    // A pipe that poll calls writable takes PIPE_BUF bytes without blocking.
+    pollfd stderr_ready{2, POLLOUT, 0};
+    timespec no_wait{0, 0};
+    if (sys::call(SYS_ppoll, sys::as_arg(&stderr_ready), 1, sys::as_arg(&no_wait), 0, 8) == 1) {
+      sys::write(2, text, length);
+    }
+  }
+  file()->header.end_state.store(static_cast<uint32_t>(record::EndState::kEndedByRefusal));
+  for (;;) sys::call(SYS_exit_group, 137);
+}
+
+}  // namespace oomguard::session

@@ -1,0 +1,35 @@
+// This process's flight file: made at start, removed at a clean exit in which nothing happened.
+// Where no file can be made the record is kept in memory, so that the exception still has its report.
+// Thread-safety: start and finish in one thread; the record itself has its own rules (flight.h).
+#pragma once
+
+#include <cstdint>
+
+#include "collector/record/flight.h"
+
+namespace oomguard::session {
+
+// Not from a hook.
+void start(const char* directory, int64_t limit_bytes, int64_t reserve_bytes, int64_t oom_kills,
+           const char* limit_path) noexcept;
+// Clean exit of the process that started the session.
+void finish() noexcept;
+// In fork's child: the file is the parent's. The child records in memory until its first refusal.
+void on_fork_child() noexcept;
+// Makes a forked child's own file before its first record. Callable from a hook: yes.
+void ensure_own_file() noexcept;
+
+// Never null. Callable from a hook and from the raw thread: yes.
+record::FlightFile* file() noexcept;
+const char* path() noexcept;
+
+// Before and after an exec that did not happen. Callable between vfork and exec: yes (does nothing
+// in a process that is not the session's own).
+void before_exec() noexcept;
+void exec_failed() noexcept;
+
+// Ends the process with status 137 and its newest report on stderr (--on-limit exit). Writes only
+// as much as fd 2 takes without blocking.
+[[noreturn]] void exit_with_report() noexcept;
+
+}  // namespace oomguard::session

@@ -1,0 +1,41 @@
+// What one thread of the program carries for the hooks: its credit and a re-entry mark.
+//
+// Initial-exec and constant-initialised, so that a hook reads it in one instruction, before main, in
+// TLS destructors and after exit began. The watchdog's raw thread must never touch it.
+#pragma once
+
+#include <sys/syscall.h>
+
+#include <cstdint>
+
+#include "collector/probe/syscall.h"
+
+namespace oomguard {
+
+struct ThreadState {
+  // Bytes that may be granted without asking anybody. Starts at 0: the first request of a thread
+  // takes the slow path. In a process without a gate it is set to the largest value instead.
+  uint64_t credit;
+  int32_t thread_id;    // 0 until the slow path asked
+  uint32_t in_slow_path;  // > 0: a hook of ours is at work below; calls pass through
+};
+
+[[gnu::tls_model("initial-exec")]] extern thread_local constinit ThreadState thread_state;
+
+inline int32_t current_thread_id() noexcept {
+  if (thread_state.thread_id == 0) {
+    thread_state.thread_id = static_cast<int32_t>(sys::call(SYS_gettid));
+  }
+  return thread_state.thread_id;
+}
+
+// Marks a slow path; calls made inside pass straight through.
+class SlowPathScope {
+ public:
+  SlowPathScope() noexcept { ++thread_state.in_slow_path; }
+  ~SlowPathScope() { --thread_state.in_slow_path; }
+  SlowPathScope(const SlowPathScope&) = delete;
+  SlowPathScope& operator=(const SlowPathScope&) = delete;
+};
+
+}  // namespace oomguard

@@ -1,0 +1,183 @@
+// Hooks of the heap family. Each spends its thread's credit and tail-calls the real function; the
+// cold halves below decide through an Admission and record large blocks.
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "shim/budget/block_filter.h"
+#include "shim/budget/gate.h"
+#include "shim/budget/ledger.h"
+#include "shim/interpose/bootstrap_arena.h"
+#include "shim/interpose/export.h"
+#include "shim/interpose/real.h"
+
+namespace oomguard::interpose {
+namespace {
+
+using budget::Admission;
+using budget::block_filter;
+using budget::ledger;
+using budget::spend;
+using record::RequestKind;
+
+#define OOMGUARD_COLD [[gnu::cold, gnu::noinline]]
+
+void* refused() noexcept {
+  errno = ENOMEM;
+  return nullptr;
+}
+
+OOMGUARD_COLD void* cold_malloc(size_t size, const void* caller) noexcept {
+  Admission admission(RequestKind::kMalloc, size, caller);
+  if (!admission.granted()) return refused();
+  void* block = real.malloc(size);
+  admission.block(block, size, true);
+  return block;
+}
+
+OOMGUARD_COLD void* cold_calloc(size_t count, size_t size, size_t total,
+                                const void* caller) noexcept {
+  Admission admission(RequestKind::kCalloc, total, caller);
+  if (!admission.granted()) return refused();
+  void* block = real.calloc(count, size);
+  admission.block(block, total, true);
+  return block;
+}
+
+OOMGUARD_COLD int cold_posix_memalign(void** out, size_t alignment, size_t size,
+                                      const void* caller) noexcept {
+  Admission admission(RequestKind::kAligned, size, caller);
+  if (!admission.granted()) return ENOMEM;  // errno is left as posix_memalign leaves it
+  const int status = real.posix_memalign(out, alignment, size);
+  if (status == 0) admission.block(*out, size, true);
+  return status;
+}
+
+template <typename Call>
+OOMGUARD_COLD void* cold_aligned(size_t size, const void* caller, Call call) noexcept {
+  Admission admission(RequestKind::kAligned, size, caller);
+  if (!admission.granted()) return refused();
+  void* block = call();
+  admission.block(block, size, true);
+  return block;
+}
+
+OOMGUARD_COLD void cold_free(void* pointer) noexcept {
+  if (in_bootstrap_arena(pointer)) return;
+  ledger.remove(reinterpret_cast<uintptr_t>(pointer), nullptr);
+  real.free(pointer);
+}
+
+// A block of libc's that is a mapping of its own grows in place (mremap): its chunk header, the word
+// before the block, says so in bit 1. Such blocks start 16 bytes into a page, which is checked first.
+bool is_own_mapping(const void* block, size_t usable) noexcept {
+  if (!allocator_is_libc() || usable < 128 * 1024) return false;
+  if ((reinterpret_cast<uintptr_t>(block) & 0xfff) != 0x10) return false;
+  const size_t header = static_cast<const size_t*>(block)[-1];
+  return (header & 2) != 0 && (header & ~size_t{7}) >= usable;
+}
+
+// What a realloc will need beyond what the old block holds already: its growth where the mapping
+// grows, all of it where it may be copied (old and new exist side by side then).
+size_t realloc_need(void* old, size_t size) noexcept {
+  const size_t usable = real.malloc_usable_size(old);
+  if (size <= usable) return 0;
+  return is_own_mapping(old, usable) ? size - usable : size;
+}
+
+void* realloc_from_arena(void* old, size_t size) noexcept {
+  void* block = real.malloc(size);
+  const size_t before = bootstrap_size(old);
+  if (block != nullptr) memcpy(block, old, before < size ? before : size);
+  return block;
+}
+
+OOMGUARD_COLD void* cold_realloc(void* old, size_t size, const void* caller) noexcept {
+  if (old == nullptr) return cold_malloc(size, caller);
+  if (in_bootstrap_arena(old)) return realloc_from_arena(old, size);
+  Admission admission(RequestKind::kRealloc, realloc_need(old, size), caller);
+  if (!admission.granted()) return refused();
+  budget::Block before;
+  const bool known = ledger.remove(reinterpret_cast<uintptr_t>(old), &before);
+  void* block = real.realloc(old, size);
+  if (block != nullptr) {
+    admission.block(block, size, true);
+  } else if (known && size != 0) {
+    ledger.add(before);  // it failed: the old block lives on
+  }
+  return block;
+}
+
+}  // namespace
+}  // namespace oomguard::interpose
+
+using namespace oomguard::interpose;  // NOLINT: the exports below are this file's purpose
+using oomguard::real;
+
+OOMGUARD_EXPORT void* malloc(size_t size) noexcept {
+  if (spend(size)) [[likely]] return real.malloc(size);
+  return cold_malloc(size, __builtin_return_address(0));
+}
+
+OOMGUARD_EXPORT void* calloc(size_t count, size_t size) noexcept {
+  size_t total;
+  if (__builtin_mul_overflow(count, size, &total)) return real.calloc(count, size);
+  if (spend(total)) [[likely]] return real.calloc(count, size);
+  return cold_calloc(count, size, total, __builtin_return_address(0));
+}
+
+OOMGUARD_EXPORT void* realloc(void* old, size_t size) noexcept {
+  if (!block_filter.may_contain(old) && spend(size)) [[likely]] return real.realloc(old, size);
+  return cold_realloc(old, size, __builtin_return_address(0));
+}
+
+OOMGUARD_EXPORT void* reallocarray(void* old, size_t count, size_t size) noexcept {
+  size_t total;
+  if (__builtin_mul_overflow(count, size, &total)) return refused();
+  if (!block_filter.may_contain(old) && spend(total)) [[likely]] return real.realloc(old, total);
+  return cold_realloc(old, total, __builtin_return_address(0));
+}
+
+OOMGUARD_EXPORT void free(void* pointer) noexcept {
+  if (!block_filter.may_contain(pointer)) [[likely]] return real.free(pointer);
+  cold_free(pointer);
+}
+
+OOMGUARD_EXPORT void cfree(void* pointer) noexcept { free(pointer); }
+
+// A wrong alignment is the real function's to answer (EINVAL comes before ENOMEM).
+OOMGUARD_EXPORT int posix_memalign(void** out, size_t alignment, size_t size) noexcept {
+  const bool valid = alignment % sizeof(void*) == 0 && alignment != 0 &&
+                     (alignment & (alignment - 1)) == 0;
+  if (!valid || spend(size)) return real.posix_memalign(out, alignment, size);
+  return cold_posix_memalign(out, alignment, size, __builtin_return_address(0));
+}
+
+OOMGUARD_EXPORT void* aligned_alloc(size_t alignment, size_t size) noexcept {
+  if ((alignment & (alignment - 1)) != 0 || spend(size)) return real.aligned_alloc(alignment, size);
+  return cold_aligned(size, __builtin_return_address(0),
+                      [=] { return real.aligned_alloc(alignment, size); });
+}
+
+OOMGUARD_EXPORT void* memalign(size_t alignment, size_t size) noexcept {
+  if (spend(size)) return real.memalign(alignment, size);
+  return cold_aligned(size, __builtin_return_address(0),
+                      [=] { return real.memalign(alignment, size); });
+}
+
+OOMGUARD_EXPORT void* valloc(size_t size) noexcept {
+  if (spend(size)) return real.valloc(size);
+  return cold_aligned(size, __builtin_return_address(0), [=] { return real.valloc(size); });
+}
+
+OOMGUARD_EXPORT void* pvalloc(size_t size) noexcept {
+  if (spend(size)) return real.pvalloc(size);
+  return cold_aligned(size, __builtin_return_address(0), [=] { return real.pvalloc(size); });
+}
+
+OOMGUARD_EXPORT size_t malloc_usable_size(void* pointer) noexcept {
+  if (block_filter.may_contain(pointer) && in_bootstrap_arena(pointer)) {
+    return bootstrap_size(pointer);
+  }
+  return real.malloc_usable_size(pointer);
+}

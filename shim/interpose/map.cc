@@ -1,0 +1,151 @@
+// Hooks of the map family: address space that becomes memory once it is touched.
+//
+// Charged: writable private anonymous mappings, shared anonymous ones, reservations that mprotect
+// makes writable, growth by mremap. Not charged: PROT_NONE, MAP_NORESERVE, files, huge-page pools.
+// brk and sbrk are observed only: libc's own allocator does not come through here, and whoever calls
+// them himself cannot be refused half-way.
+#include <errno.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "shim/budget/gate.h"
+#include "shim/budget/ledger.h"
+#include "shim/interpose/export.h"
+#include "shim/interpose/real.h"
+
+namespace oomguard::interpose {
+namespace {
+
+using budget::Admission;
+using budget::ledger;
+using budget::spend;
+using record::RequestKind;
+
+#define OOMGUARD_COLD [[gnu::cold, gnu::noinline]]
+
+// The table of originals is filled by the first hook that runs; every map hook may be it.
+void ensure_resolved() noexcept {
+  if (!resolved()) [[unlikely]] resolve();
+}
+
+bool is_charged(int protection, int flags) noexcept {
+  return (protection & PROT_WRITE) != 0 && (flags & MAP_ANONYMOUS) != 0 &&
+         (flags & (MAP_NORESERVE | MAP_HUGETLB | MAP_STACK)) == 0;
+}
+
+// What of a range is not this process's memory yet. A range that nobody can look into is new.
+size_t untouched(const void* address, size_t size) noexcept {
+  const int64_t touched = budget::gate.residency.touched_bytes(
+      reinterpret_cast<uintptr_t>(address), size);
+  if (touched <= 0) return size;
+  return static_cast<size_t>(touched) < size ? size - static_cast<size_t>(touched) : 0;
+}
+
+OOMGUARD_COLD void* cold_map(void* hint, size_t size, int protection, int flags, int fd, off_t offset,
+                             const void* caller) noexcept {
+  const bool replaces = (flags & MAP_FIXED) != 0;
+  Admission admission(RequestKind::kMmap, replaces ? untouched(hint, size) : size, caller);
+  if (!admission.granted()) {
+    errno = ENOMEM;
+    return MAP_FAILED;
+  }
+  void* address = real.mmap(hint, size, protection, flags, fd, offset);
+  if (address == MAP_FAILED) return address;
+  if (replaces) ledger.unmap(reinterpret_cast<uintptr_t>(address), size);
+  admission.block(address, size, false);
+  return address;
+}
+
+[[gnu::always_inline]] inline void* map(void* hint, size_t size, int protection, int flags, int fd,
+                                        off_t offset, const void* caller) noexcept {
+  ensure_resolved();
+  if (!is_charged(protection, flags)) return real.mmap(hint, size, protection, flags, fd, offset);
+  if (size <= budget::kRecordedAbove && (flags & MAP_FIXED) == 0 && spend(size)) {
+    return real.mmap(hint, size, protection, flags, fd, offset);
+  }
+  return cold_map(hint, size, protection, flags, fd, offset, caller);
+}
+
+OOMGUARD_COLD void* cold_remap(void* old, size_t old_size, size_t size, int flags, void* target,
+                               const void* caller) noexcept {
+  Admission admission(RequestKind::kMremap, size > old_size ? size - old_size : 0, caller);
+  if (!admission.granted()) {
+    errno = ENOMEM;
+    return MAP_FAILED;
+  }
+  void* address = real.mremap(old, old_size, size, flags, target);
+  if (address == MAP_FAILED) return address;
+  budget::Block before;
+  if (ledger.remove(reinterpret_cast<uintptr_t>(old), &before) || size > old_size) {
+    admission.block(address, size, false);
+  }
+  return address;
+}
+
+OOMGUARD_COLD int cold_protect(void* address, size_t size, int protection,
+                               const void* caller) noexcept {
+  Admission admission(RequestKind::kMprotect, untouched(address, size), caller);
+  if (!admission.granted()) {
+    errno = ENOMEM;
+    return -1;
+  }
+  return real.mprotect(address, size, protection);
+}
+
+}  // namespace
+}  // namespace oomguard::interpose
+
+using namespace oomguard::interpose;  // NOLINT: the exports below are this file's purpose
+using oomguard::real;
+
+OOMGUARD_EXPORT void* mmap(void* hint, size_t size, int protection, int flags, int fd,
+                           off_t offset) noexcept {
+  return map(hint, size, protection, flags, fd, offset, __builtin_return_address(0));
+}
+
+OOMGUARD_EXPORT void* mmap64(void* hint, size_t size, int protection, int flags, int fd,
+                             off64_t offset) noexcept {
+  return map(hint, size, protection, flags, fd, offset, __builtin_return_address(0));
+}
+
+OOMGUARD_EXPORT int munmap(void* address, size_t size) noexcept {
+  ensure_resolved();
+  // Forgotten first: once unmapped, another thread may get the same address.
+  if (size > oomguard::budget::kRecordedAbove / 2) {
+    oomguard::budget::ledger.unmap(reinterpret_cast<uintptr_t>(address), size);
+  }
+  return real.munmap(address, size);
+}
+
+OOMGUARD_EXPORT void* mremap(void* old, size_t old_size, size_t size, int flags, ...) noexcept {
+  ensure_resolved();
+  void* target = nullptr;
+  if ((flags & MREMAP_FIXED) != 0) {
+    va_list list;
+    va_start(list, flags);
+    target = va_arg(list, void*);
+    va_end(list);
+  }
+  return cold_remap(old, old_size, size, flags, target, __builtin_return_address(0));
+}
+
+OOMGUARD_EXPORT int mprotect(void* address, size_t size, int protection) noexcept {
+  ensure_resolved();
+  if ((protection & PROT_WRITE) == 0 || spend(size)) return real.mprotect(address, size, protection);
+  return cold_protect(address, size, protection, __builtin_return_address(0));
+}
+
+OOMGUARD_EXPORT int brk(void* address) noexcept {
+  ensure_resolved();
+  return real.brk(address);
+}
+
+OOMGUARD_EXPORT void* sbrk(intptr_t increment) noexcept {
+  ensure_resolved();
+  if (increment > 0 && !spend(static_cast<size_t>(increment))) {
+    const Admission observed(RequestKind::kBrk, 0, __builtin_return_address(0));
+  }
+  return real.sbrk(increment);
+}
