@@ -1,6 +1,8 @@
 #include "collector/probe/groups.h"
 
 #include "collector/probe/kernel_text.h"
+#include "collector/probe/namespace_search.h"
+#include "collector/probe/paths.h"
 
 namespace oomguard::probe {
 namespace {
@@ -20,33 +22,6 @@ enum class View : uint8_t {
   kPart,       // the mount shows a group above the process, and what is below
   kWhole,      // root "/"
 };
-
-size_t length_of(const char* text) {
-  size_t length = 0;
-  while (text[length] != '\0') ++length;
-  return length;
-}
-
-// Appends to a zero-terminated text. False (and unchanged) where it does not fit.
-bool append(char* out, size_t capacity, const char* text) {
-  const size_t used = length_of(out);
-  const size_t size = length_of(text);
-  if (used + size >= capacity) return false;
-  for (size_t i = 0; i <= size; ++i) out[used + i] = text[i];
-  return true;
-}
-
-bool copy_text(char* out, size_t capacity, const char* text) {
-  out[0] = '\0';
-  return append(out, capacity, text);
-}
-
-bool exists(const char* directory, const char* name) {
-  char path[640];
-  struct stat status;
-  return join_path({directory, name}, path, sizeof(path)) &&
-         sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg(path), sys::as_arg(&status), 0) == 0;
-}
 
 // Copies up to `stop` (or the end of the line) into `out`, which is left empty when the field does
 // not fit: a path that was cut would be a wrong path. Returns the character that ended the field.
@@ -96,27 +71,14 @@ void unescape(char* text) {
   *out = '\0';
 }
 
-bool has_parent_component(const char* path) {
-  for (; *path != '\0'; ++path) {
-    if (path[0] == '/' && path[1] == '.' && path[2] == '.' && (path[3] == '/' || path[3] == '\0')) {
-      return true;
-    }
-  }
-  return false;
-}
-
-// What is left of `path` behind `prefix`, null where it is not below it.
-const char* below(const char* path, const char* prefix) {
-  while (*prefix != '\0' && *path == *prefix) ++path, ++prefix;
-  return *prefix == '\0' && (*path == '\0' || *path == '/') ? path : nullptr;
-}
-
 View view_of(const char* mount_root, const char* path) {
   if (same_text(mount_root, "/")) {
     return has_parent_component(path) ? View::kElsewhere : View::kWhole;
   }
-  if (has_parent_component(mount_root)) return View::kBelow;
-  return below(path, mount_root) != nullptr ? View::kPart : View::kElsewhere;
+  const char* rest = below(path, mount_root);
+  if (rest != nullptr) return has_parent_component(rest) ? View::kElsewhere : View::kPart;
+  const int up = skip_parents(&mount_root);
+  return up > skip_parents(&path) && *mount_root == '\0' ? View::kBelow : View::kElsewhere;
 }
 
 // Fills v1_path and v2_path of the scratch. `is_v1`: which of them has the memory controller.
@@ -190,19 +152,28 @@ View choose_mount(State& state, bool is_v1) {
   return best;
 }
 
+// The own group below a mount whose root lies above the namespace's.
+bool search_below(State& state, const char* path) {
+  const char* root = state.scratch.best_root;
+  const int depth = skip_parents(&root) - skip_parents(&path);
+  if (same_text(path, "/")) path = "";
+  const int pid = state.pid > 0 ? state.pid : static_cast<int>(sys::call(SYS_getpid));
+  return find_process_group(state.scratch.directory, depth, path, pid);
+}
+
 // Writes the directory of the process's group into scratch.directory and the length of the mount
-// point in it into `top`. Returns whether groups above the mount point are out of sight.
+// point in it into `top`. Returns whether groups are out of sight between or above.
 bool locate(State& state, View view, const char* path, size_t* top) {
   Scratch& scratch = state.scratch;
   char* directory = scratch.directory;
   copy_text(directory, kMaxPath, state.root);
-  if (!append(directory, kMaxPath, scratch.best_point)) return true;
+  if (!append_text(directory, kMaxPath, scratch.best_point)) return true;
   *top = length_of(directory);
-  const char* rest = view == View::kWhole  ? path
-                     : view == View::kPart ? below(path, scratch.best_root)
-                                           : "";
+  if (view == View::kBelow) return !search_below(state, path);
+  if (view == View::kElsewhere) return true;
+  const char* rest = view == View::kWhole ? path : below(path, scratch.best_root);
   if (same_text(rest, "/")) rest = "";
-  if (!append(directory, kMaxPath, rest) || !exists(directory, "cgroup.procs")) {
+  if (!append_text(directory, kMaxPath, rest) || !exists(directory, "cgroup.procs")) {
     directory[*top] = '\0';
     return true;
   }

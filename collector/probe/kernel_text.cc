@@ -77,11 +77,6 @@ int retry_torn(int first, auto again) { return first == -EAGAIN ? again() : firs
 
 }  // namespace
 
-bool same_text(const char* text, const char* word) {
-  while (*word != '\0' && *text == *word) ++text, ++word;
-  return *text == *word;
-}
-
 bool parse_number(const char** cursor, const char* end, Bytes* out) {
   const char* at = *cursor;
   if (at == end || *at < '0' || *at > '9') return false;

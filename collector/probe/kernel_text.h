@@ -60,7 +60,4 @@ class CharStream {
   char buffer_[512];
 };
 
-// True where `text` equals the zero-terminated `word`.
-bool same_text(const char* text, const char* word);
-
 }  // namespace oomguard::probe

@@ -53,8 +53,8 @@ constexpr unsigned long kPagemapScan = _IOWR('f', 16, PagemapScan);
   return bytes / page_size;
 }
 
-// `fd` was compared with what was opened at the start of the call: once for all its reads, which
-// doubles their speed. Another file under that number would end before such offsets.
+// `fd` was compared with what was opened once, at the start of the call; for every page it would
+// cost a third more. Another file under that number ends before such offsets.
 bool read_entries(int fd, uintptr_t page, uint64_t* entries, size_t count) {
   const size_t size = count * sizeof(uint64_t);
   const int64_t offset = static_cast<int64_t>(page * sizeof(uint64_t));
