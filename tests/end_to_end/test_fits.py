@@ -1,0 +1,28 @@
+"""What fits is owed no refusal: guarded programs print what bare ones print, and nothing is counted."""
+import os
+import sys
+
+import pytest
+
+import harness
+
+sys.path.insert(0, str(harness.PROGRAMS))
+import fits  # noqa: E402
+
+
+@pytest.mark.parametrize("case", fits.CASES)
+def test_program_that_fits_gets_no_refusal(case, disk):
+    argv = [harness.main_python(), harness.PROGRAMS / "fits.py", case]
+    runs = []
+    for guarded in (False, True):
+        folder = os.path.join(disk, str(guarded))
+        os.mkdir(folder)
+        runs.append(harness.run(argv + [folder], harness.SMALL_LIMIT, guarded, timeout_s=60))
+    bare, guarded = runs
+    assert bare.finished.status == 0 and bare.refusals == 0, bare
+    assert guarded.finished.status == 0 and guarded.oom_kills == 0, guarded
+    assert guarded.finished.stdout == bare.finished.stdout, guarded
+    assert guarded.finished.stderr == bare.finished.stderr, guarded
+    assert guarded.refusals == 0, guarded
+    assert guarded.sessions, "no session file: the program ran unguarded"
+    assert sum(session.fault_count for session in guarded.sessions) == 0, guarded

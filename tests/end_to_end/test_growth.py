@@ -1,0 +1,72 @@
+"""Growth without end in 600 MiB: killed when bare, an exception and a living program when guarded."""
+import functools
+
+import pytest
+
+import harness
+
+MAIN_CASES = ("bytearray", "dict", "list_of_str", "numpy_ones", "numpy_empty", "torch_ones",
+              "threads")
+NO_TORCH_CASES = tuple(case for case in MAIN_CASES if case != "torch_ones")
+
+
+@functools.lru_cache(None)
+def bare(python, case):
+    return harness.growth(python, case, guarded=False)
+
+
+def check_bare_is_killed(python, case):
+    run = bare(python, case)
+    assert run.finished.killed and run.oom_kills == 1, run
+
+
+def check_guarded_survives(python, case):
+    run = harness.growth(python, case, guarded=True)
+    ratio = run.seconds_to_exception / bare(python, case).finished.seconds if run.result else 0
+    harness.figures.append(
+        f"growth {case:12} CPython {harness.python_label(python):16} reached {run.reached:6.1%} "
+        f"of the limit, oom_kill {run.oom_kills}, {ratio:.2f} x the bare run's time to its death")
+    assert run.finished.status == 0 and run.oom_kills == 0, run
+    assert run.result["exception"] in ("MemoryError", "RuntimeError"), run
+    assert run.result["alive"], run
+    assert run.refusals > 0, run
+    assert run.reached >= 0.90, run
+
+
+@pytest.mark.parametrize("case", MAIN_CASES)
+def test_bare_growth_is_killed(case):
+    check_bare_is_killed(harness.main_python(), case)
+
+
+@pytest.mark.parametrize("case", MAIN_CASES)
+def test_guarded_growth_raises_and_lives_on(case):
+    check_guarded_survives(harness.main_python(), case)
+
+
+@pytest.mark.parametrize("case", NO_TORCH_CASES)
+@pytest.mark.parametrize("python", harness.pythons(), ids=harness.python_label)
+def test_every_interpreter_gives_the_same_verdict(python, case):
+    if "numpy" in case and not harness.has_numpy(python):
+        pytest.skip(f"no numpy for CPython {harness.python_label(python)}")
+    check_bare_is_killed(python, case)
+    check_guarded_survives(python, case)
+
+
+def test_uncaught_refusal_ends_with_traceback_and_one_report():
+    program = "block = bytearray()\nwhile True:\n    block += bytes(1 << 20)\n"
+    run = harness.run([harness.main_python(), "-c", program], harness.SMALL_LIMIT, guarded=True,
+                      timeout_s=60)
+    assert run.finished.status == 1 and run.oom_kills == 0, run
+    assert "Traceback (most recent call last)" in run.finished.stderr, run
+    assert "MemoryError" in run.finished.stderr, run
+    assert run.finished.stderr.count("oomguard stopped this") == 1, run
+    assert run.finished.stdout == "", run
+    assert sum(session.surfaced_count for session in run.sessions) == 1, run
+
+
+def test_run_command_passes_an_uncaught_refusal_on_as_137():
+    program = "block = []\nwhile True:\n    block.append('text %d' % len(block))\n"
+    run = harness.run([harness.command(), "run", "--", harness.main_python(), "-c", program],
+                      harness.SMALL_LIMIT, guarded=False, timeout_s=60)
+    assert run.finished.status == 137 and run.oom_kills == 0, run
+    assert "MemoryError" in run.finished.stderr and run.finished.stdout == "", run
