@@ -24,8 +24,8 @@ static void churn(uint32_t* state, int count) {
 static void* allocate_until_stopped(void* seed) {
   uint32_t state = (uint32_t)(uintptr_t)seed;
   while (!atomic_load(&g_stop)) {
-    churn(&state, 50);
-    usleep(1000);  // eight threads that never sleep would leave the children no processor
+    churn(&state, 150);
+    usleep(200);   // eight threads that never sleep would leave the children no processor
   }
   return NULL;
 }
