@@ -1,0 +1,148 @@
+#include "tools/report/json.h"
+
+#include <nlohmann/json.hpp>
+
+#include "collector/probe/probe.h"
+#include "tools/report/select.h"
+
+namespace oomguard::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number_or_null(int64_t value, int64_t nothing) {
+  return value == nothing ? Json(nullptr) : Json(value);
+}
+
+const char* limit_kind(uint32_t kind) {
+  static constexpr const char* kNames[] = {"unknown", "cgroup-v1",   "cgroup-v2", "machine",
+                                           "rlimit-as", "rlimit-data", "budget"};
+  return kNames[kind < std::size(kNames) ? kind : 0];
+}
+
+const char* request_kind(uint32_t kind) {
+  static constexpr const char* kNames[] = {"unknown", "malloc", "calloc",   "realloc", "aligned",
+                                           "mmap",    "mremap", "mprotect", "brk"};
+  if (kind == static_cast<uint32_t>(record::RequestKind::kTouch)) return "touch";
+  return kNames[kind < std::size(kNames) ? kind : 0];
+}
+
+const char* outcome(uint32_t value) {
+  static constexpr const char* kNames[] = {"unknown", "refused", "exception", "reported"};
+  return kNames[value < std::size(kNames) ? value : 0];
+}
+
+Json session_json(const record::FlightHeader& header, const std::string& path) {
+  const uint32_t python = header.python_version;
+  return {{"file", path},
+          {"pid", header.pid},
+          {"parent_pid", header.parent_pid},
+          {"uid", header.uid},
+          {"state", state_name(header)},
+          {"program", header.program},
+          {"command", header.command},
+          {"python", python == 0 ? Json(nullptr)
+                                 : Json(std::to_string(python >> 16) + "." +
+                                        std::to_string(python & 0xffff))},
+          {"is_kernel", header.is_kernel != 0},
+          {"connection_file", header.connection_file},
+          {"start_realtime_ns", header.start_realtime_ns},
+          {"start_monotonic_ns", header.start_monotonic_ns},
+          {"start_ticks", header.start_ticks},
+          {"start_oom_kills", number_or_null(header.start_oom_kills, -1)},
+          {"limit_bytes", number_or_null(header.limit_bytes, INT64_MAX)},
+          {"limit_path", header.limit_path},
+          {"reserve_bytes", header.reserve_bytes},
+          {"refusals", header.refusals.load()},
+          {"incidents", header.incidents.load()},
+          {"surfaced", header.surfaced.load()},
+          {"faults", header.faults.load()},
+          {"last_usage_bytes", header.last_usage_bytes.load()},
+          {"last_headroom_bytes", header.last_headroom_bytes.load()},
+          {"last_sample_ns", header.last_sample_ns.load()}};
+}
+
+Json levels_json(const record::RefusalRecord& refusal) {
+  Json levels = Json::array();
+  for (uint32_t i = 0; i < refusal.level_count; ++i) {
+    const record::LevelRecord& level = refusal.levels[i];
+    levels.push_back({{"kind", limit_kind(level.kind)},
+                      {"path", level.path},
+                      {"binds", level.binds != 0},
+                      {"limit_bytes", number_or_null(level.limit_bytes, INT64_MAX)},
+                      {"usage_bytes", level.usage_bytes},
+                      {"reclaimable_bytes", level.reclaimable_bytes},
+                      {"swap_room_bytes", level.swap_room_bytes}});
+  }
+  return levels;
+}
+
+Json blocks_json(const record::RefusalRecord& refusal) {
+  Json blocks = Json::array();
+  for (uint32_t i = 0; i < refusal.block_count; ++i) {
+    const record::BlockRecord& block = refusal.blocks[i];
+    blocks.push_back({{"address", block.address},
+                      {"size_bytes", block.size_bytes},
+                      {"touched_bytes", number_or_null(block.touched_bytes, -1)},
+                      {"age_ms", block.age_ms},
+                      {"module", block.module}});
+  }
+  return blocks;
+}
+
+Json neighbours_json(const record::RefusalRecord& refusal) {
+  Json neighbours = Json::array();
+  for (uint32_t i = 0; i < refusal.neighbour_count; ++i) {
+    const record::NeighbourRecord& neighbour = refusal.neighbours[i];
+    neighbours.push_back({{"pid", neighbour.pid},
+                          {"name", neighbour.name},
+                          {"guarded", neighbour.guarded != 0},
+                          {"resident_bytes", neighbour.resident_bytes}});
+  }
+  return neighbours;
+}
+
+Json refusal_json(const record::RefusalRecord& refusal) {
+  return {{"number", refusal.sequence.load()},
+          {"incident", refusal.incident},
+          {"at_realtime_ns", refusal.at_realtime_ns},
+          {"at_monotonic_ns", refusal.at_monotonic_ns},
+          {"pid", refusal.pid},
+          {"thread_id", refusal.thread_id},
+          {"thread_name", refusal.thread_name},
+          {"request", request_kind(refusal.kind)},
+          {"outcome", outcome(refusal.outcome)},
+          {"module", refusal.module},
+          {"where", refusal.where},
+          {"surfaced", refusal.surfaced != 0},
+          {"request_bytes", refusal.request_bytes},
+          {"headroom_bytes", refusal.headroom_bytes},
+          {"line_bytes", refusal.line_bytes},
+          {"reserve_bytes", refusal.reserve_bytes},
+          {"in_flight_bytes", refusal.in_flight_bytes},
+          {"pending_bytes", refusal.pending_bytes},
+          {"resident_bytes", refusal.resident_bytes},
+          {"anonymous_bytes", refusal.anonymous_bytes},
+          {"recorded_bytes", refusal.recorded_bytes},
+          {"recorded_blocks", refusal.recorded_blocks},
+          {"ancestors_hidden", refusal.ancestors_hidden != 0},
+          {"levels", levels_json(refusal)},
+          {"blocks", blocks_json(refusal)},
+          {"neighbours", neighbours_json(refusal)}};
+}
+
+}  // namespace
+
+std::string report_json(const record::Flight& flight) {
+  Json refusals = Json::array();
+  for (const record::RefusalRecord* refusal : flight.refusals()) {
+    refusals.push_back(refusal_json(*refusal));
+  }
+  const Json report = {{"schema", kReportSchema},
+                       {"session", session_json(flight.header(), flight.path())},
+                       {"refusals", refusals}};
+  // Names of files and processes may be any bytes; JSON is UTF-8.
+  return report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace oomguard::tools

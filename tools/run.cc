@@ -1,0 +1,142 @@
+// `oomguard run`: a program with the library preloaded, its signals and exit status passed through.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <ctime>
+#include <memory>
+
+#include "collector/probe/probe.h"
+#include "collector/record/reader.h"
+#include "collector/record/sessions.h"
+#include "tools/command/exit_status.h"
+#include "tools/command/option_flags.h"
+#include "tools/command/verb.h"
+#include "tools/launch/supervise.h"
+#include "tools/launch/target.h"
+#include "tools/preload/library.h"
+
+namespace oomguard::tools {
+namespace {
+
+constexpr int kEndedByRefusalStatus = 137;
+constexpr int kSignalBase = 128;
+constexpr const char* kProgramVariable = "OOMGUARD_RUN_PROGRAM";
+
+void set_variable(std::vector<std::string>* environment, const std::string& name,
+                  const std::string& value) {
+  const std::string start = name + "=";
+  std::erase_if(*environment, [&](const std::string& entry) { return entry.starts_with(start); });
+  environment->push_back(start + value);
+}
+
+std::string variable(const std::string& name) {
+  const char* value = ::getenv(name.c_str());
+  return value != nullptr ? value : "";
+}
+
+struct Setting {
+  std::vector<std::string> environment;
+  options::Values values;
+};
+
+// The environment of the program, and what it sets.
+Result<Setting> make_setting(const OptionFlags& flags) {
+  Setting setting;
+  for (char** entry = environ; *entry != nullptr; ++entry) setting.environment.push_back(*entry);
+  if (variable("OOMGUARD_EXIT_CODE").empty()) {
+    set_variable(&setting.environment, "OOMGUARD_EXIT_CODE", std::to_string(kEndedByRefusalStatus));
+  }
+  const auto variables = flags.variables();
+  if (!variables) return variables.error();
+  for (const auto& [name, value] : *variables) set_variable(&setting.environment, name, value);
+  std::vector<const char*> block;
+  for (const std::string& entry : setting.environment) block.push_back(entry.c_str());
+  block.push_back(nullptr);
+  const auto values = read_settings(block.data());
+  if (!values) return values.error();
+  setting.values = *values;
+  return setting;
+}
+
+// The newest session of that process, or nothing.
+bool ended_by_refusal(const std::string& directory, pid_t pid, int64_t since_seconds) {
+  const auto sessions = record::list_sessions(directory);
+  if (!sessions) return false;
+  for (const record::SessionFile& session : *sessions) {
+    if (session.pid != pid || session.start_seconds < since_seconds) continue;
+    const auto header = record::read_header(session.path);
+    return header && (*header)->end_state.load() ==
+                         static_cast<uint32_t>(record::EndState::kEndedByRefusal);
+  }
+  return false;
+}
+
+int64_t count_oom_kills() {
+  probe::Probe probe;
+  return probe.open({}) ? probe.oom_kills() : -1;
+}
+
+// The exit status can say no more than "signal 9"; the counters of the group can.
+void explain_kill(const std::string& path, pid_t pid, int64_t kills_before) {
+  const int64_t kills = count_oom_kills();
+  if (kills_before < 0 || kills <= kills_before) return;
+  fprintf(stderr,
+          "oomguard: %s (process %d) was killed, very likely because memory ran out: the kernel "
+          "counted %lld such kill%s on its limits while it ran.\n",
+          path.c_str(), static_cast<int>(pid), static_cast<long long>(kills - kills_before),
+          kills - kills_before == 1 ? "" : "s");
+}
+
+int exit_status_of(const Ended& ended) {
+  return WIFSIGNALED(ended.wait_status) ? kSignalBase + WTERMSIG(ended.wait_status)
+                                        : WEXITSTATUS(ended.wait_status);
+}
+
+Result<int> run_program(const OptionFlags& flags, const std::vector<std::string>& words) {
+  auto setting = make_setting(flags);
+  if (!setting) return setting.error();
+  if (words.empty()) return Error{"which program? oomguard run [options] -- PROGRAM ARGUMENTS",
+                                  kBadUsage};
+  const auto path = find_program(words.front());
+  if (!path) return path.error();
+  if (setting->values.enabled) {
+    const auto guardable = check_guardable(*path);
+    if (!guardable) return guardable.error();
+    const auto library = find_library();
+    if (!library) return library.error();
+    set_variable(&setting->environment, "LD_PRELOAD",
+                 compose_preload(*library, variable("LD_PRELOAD")));
+  }
+  std::erase_if(setting->environment, [](const std::string& entry) {
+    return entry.starts_with(std::string(kProgramVariable) + "=");
+  });
+  const int64_t started_seconds = ::time(nullptr);
+  const int64_t kills_before = count_oom_kills();
+  const auto ended = supervise(*path, words, std::move(setting->environment), kProgramVariable);
+  if (!ended) return ended.error();
+  if (WIFSIGNALED(ended->wait_status) && WTERMSIG(ended->wait_status) == SIGKILL) {
+    explain_kill(*path, ended->pid, kills_before);
+  }
+  if (!setting->values.enabled) return exit_status_of(*ended);
+  const std::string directory = session_directory(setting->values);
+  const bool refused = setting->values.refusal_exit_code != 0 &&
+                       ended_by_refusal(directory, ended->pid, started_seconds);
+  record::prune_sessions(directory, {});
+  return refused ? setting->values.refusal_exit_code : exit_status_of(*ended);
+}
+
+}  // namespace
+
+Verb add_run(CLI::App& parent, const std::vector<std::string>& rest) {
+  auto* app = parent.add_subcommand(
+      "run", "Run a program guarded: oomguard run [OPTIONS] [--] PROGRAM [ARGUMENTS...]");
+  app->footer("The exit status is the program's own, or 128+N where signal N ended it; 137 where an\n"
+              "uncaught refusal ended it and --exit-code is not keep.");
+  auto flags = std::make_shared<OptionFlags>();
+  flags->add_to(app);
+  return {app, [flags, rest] { return run_program(*flags, rest); }};
+}
+
+}  // namespace oomguard::tools
