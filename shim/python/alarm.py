@@ -41,11 +41,11 @@ class incident:
     raised = 0
 
 
-def shell_is_live():
-    """This process is IPython (terminal or kernel), not a program that merely imported it."""
+def live_shell():
+    """The shell where this process is IPython (terminal or kernel); None where it is a program."""
     module = sys.modules.get(SHELL)
     shell = getattr(module, "InteractiveShell", None)
-    return shell is not None and shell.initialized()
+    return shell._instance if shell is not None and shell.initialized() else None
 
 
 def is_machinery(frame):
@@ -55,7 +55,7 @@ def is_machinery(frame):
 
 def takes_exception(frame):
     """Code runs in this stack that an exception may end: a cell, a script, a loop's callback."""
-    shell = shell_is_live()
+    shell = live_shell() is not None
     working = False
     while frame is not None:
         if is_machinery(frame):

@@ -8,6 +8,7 @@ built into every interpreter are imported here.
 
 import _signal
 import _thread
+import atexit
 import sys
 from _frozen_importlib import ModuleSpec
 
@@ -117,11 +118,16 @@ def report_of(*args):
 
 
 def wrap_main(original):
+    # The interpreter's own hook only prints; another one may be a debugger that stays for long.
+    prints = original is sys.__excepthook__
+
     def excepthook(kind, value, traceback):
         report = report_of(value, None)
+        guard.busy += prints
         try:
             original(kind, value, traceback)
         finally:
+            guard.busy -= prints
             if report is not None:
                 report()
 
@@ -180,3 +186,5 @@ signal_number = free_signal()
 if signal_number:
     _signal.signal(signal_number, handler)
     bridge.signal_ready(signal_number)
+    # The interpreter gives every signal its default action back when it ends.
+    atexit.register(bridge.signal_ready, 0)

@@ -66,7 +66,10 @@ def wrap(shell_class):
         value = exc_tuple[1] if exc_tuple else sys.exc_info()[1]
         report = prepare(self, value)
         try:
-            return show(self, exc_tuple, *args, **kwargs)
+            if report is nothing:
+                return show(self, exc_tuple, *args, **kwargs)
+            with rendering(self):
+                return show(self, exc_tuple, *args, **kwargs)
         finally:
             report()
 
@@ -77,6 +80,47 @@ def wrap(shell_class):
         return result
 
     shell_class.showtraceback, shell_class.run_cell_async = showtraceback, run_cell_async
+
+
+class Freed:
+    """Stands for the value of an argument whose frame was cleared."""
+
+    def __repr__(self):
+        return "<freed>"
+
+
+class Arguments(dict):
+    def __missing__(self, name):
+        return Freed()
+
+
+class rendering:
+    """While a refusal is rendered: header lines like "load(path)" although the frame was cleared.
+
+    IPython asks `inspect` for them, which looks every argument up in the frame's variables. The
+    signal's exception stays out of the traceback's making, but not out of a debugger.
+    """
+
+    def __init__(self, shell):
+        self.busy = not getattr(shell, "call_pdb", False)
+
+    def __enter__(self):
+        import inspect
+
+        guard.busy += self.busy
+        self.original = original = inspect.formatargvalues
+
+        @functools.wraps(original)
+        def formatargvalues(args, varargs, varkw, locals, *rest, **options):
+            return original(args, varargs, varkw, Arguments(locals), *rest, **options)
+
+        inspect.formatargvalues = formatargvalues
+
+    def __exit__(self, *exception):
+        import inspect
+
+        inspect.formatargvalues = self.original
+        guard.busy -= self.busy
 
 
 def nothing():
@@ -102,7 +146,7 @@ def prepare_refusal(shell, exception):
         return nothing
     exception._oomguard_shown = True  # `%tb` shows it again; the report is for the first time
     surface.drop_own_frames(exception)
-    place = surface.where(exception, lambda frame: cell_of(shell, frame))
+    place = place_of(shell, exception)
     freed = 0
     if not bridge.keep_frames():
         freed = surface.release(exception, lambda frame: is_persons(shell, frame))
@@ -119,6 +163,23 @@ def prepare_refusal(shell, exception):
             guard.busy -= 1
 
     return report
+
+
+def place_of(shell, exception):
+    """The cell's line, and the line of the person's own module that it led to."""
+    deepest = surface.where(exception)
+    found = None
+    for one in surface.chain(exception):
+        for entry in surface.entries(one.__traceback__):
+            if cell_of(shell, entry[0]) is not None:
+                found = entry
+        if found is not None:
+            break
+    if found is None:
+        return deepest
+    cell = surface.line_of(found, cell_of(shell, found[0]))
+    # The deepest line is the cell's own where no module of the person's lies in between.
+    return cell if deepest == surface.line_of(found) else "%s\n%s" % (cell, deepest)
 
 
 def freed_line(freed):

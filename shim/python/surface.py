@@ -101,7 +101,7 @@ def is_users(frame):
     return "/site-packages/" not in name and "/dist-packages/" not in name
 
 
-def where(exception, describe=None):
+def where(exception):
     """The deepest line of the person's own, as "train.py line 12: model = load()"."""
     chained = list(chain(exception))
     # The one that says "out of memory" was raised nearest to the request.
@@ -116,13 +116,12 @@ def where(exception, describe=None):
             if is_users(entry[0]):
                 found = entry
         if found is not None:
-            return line_of(found, describe)
-    return line_of(deepest, describe) if deepest is not None else ""
+            return line_of(found)
+    return line_of(deepest) if deepest is not None else ""
 
 
-def line_of(entry, describe):
+def line_of(entry, place=None):
     frame, number = entry
-    place = describe(frame) if describe is not None else None
     text = "%s line %d" % (place or frame.f_code.co_filename, number)
     try:
         import linecache
@@ -196,6 +195,10 @@ def write(text):
     if stream is None:
         return
     try:
+        sys.stdout.flush()
+    except Exception:
+        pass  # closed, or None
+    try:
         direct = stream is sys.__stderr__ and stream.fileno() == 2
     except Exception:
         direct = False
@@ -209,11 +212,14 @@ def write(text):
         data = data[os.write(2, data) :]
 
 
-def print_report(number, line, audience, after=""):
-    text = bridge.render(number, audience)
-    if text and not text.endswith("\n"):
-        text += "\n"
-    write(line + text + after)
+def print_report(number, line, audience, freed=""):
+    """Prints the note's line (where there are no notes) and the report, with `freed` in its place."""
+    lines = bridge.render(number, audience).splitlines(True)
+    if freed:
+        ends = [i for i, one in enumerate(lines) if one.startswith(("More:", "Off:"))]
+        lines.insert(ends[0] if ends else len(lines), freed)
+    text = line + "".join(lines)
+    write(text if text.endswith("\n") else text + "\n")
 
 
 def surfaced(number, place):
@@ -247,7 +253,7 @@ def uncaught(exception, thread):
     if not number or getattr(exception, "_oomguard_shown", False):
         return None
     drop_own_frames(exception)
-    place = where(exception)
+    place = place_of(exception)
     line = add_note(exception, number)
     ends = thread is None and not hasattr(sys, "ps1") and not sys.flags.interactive
     if ends:
@@ -270,5 +276,10 @@ def uncaught(exception, thread):
     return report
 
 
+def place_of(exception):
+    shell = load("alarm").live_shell()
+    return where(exception) if shell is None else load("ipython").place_of(shell, exception)
+
+
 def audience():
-    return CELL if load("alarm").shell_is_live() else SCRIPT
+    return CELL if load("alarm").live_shell() is not None else SCRIPT

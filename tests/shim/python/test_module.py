@@ -1,0 +1,109 @@
+"""What `import oomguard` offers."""
+
+
+def test_usage_and_headroom(script):
+    run = script(
+        "import oomguard\n"
+        "print(oomguard.usage())\nprint(oomguard.headroom())\nprint(oomguard.last_refusal())\n"
+        "print(repr(oomguard.report()))\n"
+    )
+    assert run.out == (
+        "Usage(limit=6442450944, used=5368709120, headroom=943718400, reserve=130023424, "
+        "limit_name='container (/fake/group)')\n943718400\nNone\n''\n"
+    ), run
+
+
+def test_last_refusal_and_report(script):
+    run = script(
+        "import oomguard, threading, time\n"
+        "try: bytearray((1 << 33) - 1)\n"
+        "except MemoryError: pass\n"
+        "r = oomguard.last_refusal()\n"
+        "print(r.number, r.request_bytes == 1 << 33, r.kind, r.limit >> 30, r.used >> 30)\n"
+        "print(r.thread_id == threading.get_native_id(), r.limit_name, r.module, r.surfaced)\n"
+        "print(abs(r.time - time.time()) < 60)\n"
+        "print(oomguard.report(), end='')\nprint(oomguard.report(full=True), end='')\n"
+    )
+    assert run.out == (
+        "1 True malloc 6 5\nTrue /fake/group fake.so False\nTrue\n"
+        "REPORT 1 program\nAt: \nREPORT 1 full\nAt: \n"
+    ), run
+
+
+def test_is_refusal_knows_the_chain_and_nothing_else(script):
+    run = script(
+        "import oomguard\n"
+        "def attempt(call):\n"
+        "    try: call()\n"
+        "    except BaseException as e: return oomguard.is_refusal(e)\n"
+        "def plain(): raise MemoryError\n"
+        "def cause():\n"
+        "    try: bytearray(1 << 33)\n"
+        "    except MemoryError as e: raise RuntimeError('load failed') from e\n"
+        "def context():\n"
+        "    try: bytearray(1 << 33)\n"
+        "    except MemoryError: raise KeyError('x')\n"
+        "def torch():\n"
+        "    try: bytearray(1 << 33)\n"
+        "    except MemoryError: pass\n"
+        "    raise RuntimeError(\"DefaultCPUAllocator: can't allocate memory\")\n"
+        "def other(): raise ValueError('bad')\n"
+        "print(attempt(plain), attempt(cause), attempt(context), attempt(torch), attempt(other))\n"
+        "print(oomguard.is_refusal(None))\n"
+    )
+    assert run.out == "False True True True False\nFalse\n", run
+
+
+def test_a_loader_threads_refusal_is_known_where_its_future_raises(script):
+    run = script(
+        "import oomguard\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor(1) as pool:\n"
+        "    try: pool.submit(bytearray, 1 << 33).result()\n"
+        "    except MemoryError as e: print(oomguard.is_refusal(e))\n"
+    )
+    assert run.out == "True\n", run
+
+
+def test_release_lets_go_of_library_frames(script, tmp_path):
+    (tmp_path / "loader.py").write_text(
+        "def load():\n"
+        "    held = bytearray(b'x') * (200 << 20)\n"
+        "    return bytearray(1 << 33)\n"
+    )
+    run = script(
+        "import loader, oomguard, sys\n"
+        "try: loader.load()\n"
+        "except MemoryError as e: sys.last_value = e\n"
+        "sys.last_value.__traceback__.tb_next.tb_frame.f_locals\n"  # as a formatter would
+        "mine = bytearray(1 << 20)\n"
+        "print(oomguard.release() >> 20, len(mine), oomguard.release(ValueError()))\n"
+    )
+    freed, mine, other = map(int, run.out.split())
+    assert (198 <= freed <= 202, mine, other) == (True, 1 << 20, 0), run
+
+
+def test_behaves_as_a_module(script):
+    run = script(
+        "import importlib.util, pickle, sys\n"
+        "from oomguard import usage, Usage\n"
+        "import oomguard\n"
+        "print(importlib.reload(oomguard) is oomguard)\n"
+        "print(pickle.loads(pickle.dumps(usage())) == usage())\n"
+        "print(importlib.util.find_spec('oomguard').origin)\n"
+        "del sys.modules['oomguard']\n"
+        "import oomguard as again\n"
+        "print(again is oomguard, hasattr(oomguard, 'nothing_of_that_name'))\n"
+        "print(dir(oomguard))\n"
+        "print(all(getattr(oomguard, name).__doc__ for name in dir(oomguard)))\n",
+    )
+    assert run.out == (
+        "True\nTrue\nembedded in liboomguard.so\nTrue False\n"
+        "['MemoryLimit', 'Refusal', 'Usage', 'headroom', 'is_refusal', 'last_refusal', 'release', "
+        "'report', 'usage']\nTrue\n"
+    ), run
+
+
+def test_another_module_of_the_name_can_be_run_as_a_script(guarded, python, tmp_path):
+    (tmp_path / "oomguard.py").write_text("print(__name__)\n")
+    assert guarded(python, "oomguard.py").out == "__main__\n"
