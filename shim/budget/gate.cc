@@ -17,6 +17,7 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 // Larger than any machine, small enough that sums of a few never overflow.
 constexpr Bytes kHuge = Bytes{1} << 60;
+constexpr int64_t kNoArenaNs = 1'000'000;
 
 uint32_t online_cpus() noexcept {
   unsigned long mask[128] = {};
@@ -128,7 +129,7 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
     }
     const Bytes headroom = out->headroom.bytes;
     const Lines now_lines = lines_now();
-    out->small = request.size < large_threshold(headroom) ||
+    out->small = request.arena || request.size < large_threshold(headroom) ||
                  (incident.grace() && request.size <= kSmallInGrace);
     out->line = out->small ? now_lines.small : now_lines.large;
     out->pending = pending + others.pending;
@@ -143,12 +144,23 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
       return true;
     }
   }
-  grant_credit(0);
+  if (!request.arena) grant_credit(0);
   return false;
 }
 
-bool Gate::decide(const Request& request, int64_t now_ns, Bytes* held) noexcept {
+// CPython's small-object allocator maps its arenas in these sizes. It answers a refusal itself: the
+// single object is asked for next. So an arena is held to the small line, opens no share of the
+// reserve (no exception exists yet), and is refused again without a look for a moment.
+bool Gate::is_arena(const Request& request) noexcept {
+  return request.kind == record::RequestKind::kMmap &&
+         (request.size == kMiB || request.size == 256 * 1024) &&
+         classify(request.caller) == Caller::kInterpreter;
+}
+
+bool Gate::decide(Request request, int64_t now_ns, Bytes* held) noexcept {
   if (fits_cached(request, now_ns)) return true;
+  request.arena = is_arena(request);
+  if (request.arena && now_ns < no_arena_until_ns_.load(kRelaxed)) return false;
   *held = request.size;
   const Bytes before = pending_.fetch_add(request.size, kRelaxed);
   GroupTable::Slot* slot = group_table.own();
@@ -181,7 +193,7 @@ bool Gate::over_line(const Request& request, int64_t now_ns, Bytes pending,
     }
     return true;
   }
-  if (incident.claim_relief()) {
+  if (!request.arena && incident.claim_relief()) {
     const Bytes shortfall = request.size + judgement->line + judgement->in_flight +
                             judgement->pending - judgement->headroom.bytes;
     const bool trimmed = relief::release(shortfall);
@@ -195,19 +207,17 @@ bool Gate::over_line(const Request& request, int64_t now_ns, Bytes pending,
 }
 
 bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept {
-  // An arena that cannot be had is answered by pymalloc itself (it asks for the single object next):
-  // no exception exists yet, so no share of the reserve is opened for one.
-  const bool arena = request.kind == record::RequestKind::kMmap && request.size <= kMiB &&
-                     classify(request.caller) == Caller::kInterpreter;
-  const bool only_warn = values_.on_limit == options::OnLimit::kWarn;
-  const uint64_t id = incident.refused(now_ns, !arena && !only_warn);
-  const auto outcome = only_warn ? record::Outcome::kReported : record::Outcome::kRefused;
-  if (!arena) {
-    write_refusal({request.kind, outcome, request.size, request.caller, current_thread_id(), id,
-                   &judgement},
-                  now_ns);
-    if (values_.on_limit == options::OnLimit::kExit) session::exit_with_report();
+  if (request.arena) {
+    no_arena_until_ns_.store(now_ns + kNoArenaNs, kRelaxed);
+    return false;
   }
+  const bool only_warn = values_.on_limit == options::OnLimit::kWarn;
+  const uint64_t id = incident.refused(now_ns, !only_warn);
+  const auto outcome = only_warn ? record::Outcome::kReported : record::Outcome::kRefused;
+  write_refusal(
+      {request.kind, outcome, request.size, request.caller, current_thread_id(), id, &judgement},
+      now_ns);
+  if (values_.on_limit == options::OnLimit::kExit) session::exit_with_report();
   return only_warn;
 }
 

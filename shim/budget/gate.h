@@ -30,6 +30,7 @@ struct Request {
   record::RequestKind kind;
   Bytes size;        // what will be needed once it is filled
   uintptr_t caller;  // return address
+  bool arena = false;  // an arena of CPython's small-object allocator (see Gate::is_arena)
 };
 
 // What was known when a request met its line; the record of a refusal is made from it.
@@ -80,8 +81,10 @@ class Gate {
  private:
   friend class Admission;
 
+  static bool is_arena(const Request& request) noexcept;
+
   // `held`: what of the request stands in `pending_` and must be released.
-  bool decide(const Request& request, int64_t now_ns, Bytes* held) noexcept;
+  bool decide(Request request, int64_t now_ns, Bytes* held) noexcept;
   void open_probes() noexcept;
   void release_pending(Bytes size) noexcept;
   bool fits_cached(const Request& request, int64_t now_ns) noexcept;
@@ -102,6 +105,7 @@ class Gate {
   std::atomic<Bytes> spent_{0};
   std::atomic<Bytes> pending_{0};
   std::atomic<int64_t> granted_{0};
+  std::atomic<int64_t> no_arena_until_ns_{0};
   std::atomic<uint32_t> threads_{0};
   std::atomic<int32_t> last_spender_{0};
   std::atomic<uint64_t> faults_{0};

@@ -20,6 +20,8 @@ constexpr int64_t kRefreshNs = 500 * kMs;
 constexpr int64_t kTextNs = 2000 * kMs;
 constexpr int64_t kCalmNs = 1000 * kMs;
 constexpr int64_t kWindowNs = 200 * kMs;  // "recent" growth
+// What was granted counts as announced for twice as long: it is filled after it was granted.
+constexpr int64_t kGrantedWindowNs = 2 * kWindowNs;
 
 constinit RawThread g_thread;
 constinit std::atomic<bool> g_allowed{false};
@@ -27,28 +29,31 @@ constinit std::atomic<int32_t> g_paused{0};
 constinit std::atomic<int64_t> g_due_ns{0};  // 0: running or not allowed
 constinit std::atomic<bool> g_starting{false};
 
-// Bytes grown in about the last 200 ms: old growth fades, shrinking counts as none.
+// Bytes grown in about the last `window_ns`: old growth fades, shrinking counts as none.
 class Growth {
  public:
-  Bytes update(Bytes value, int64_t now_ns) {
+  constexpr Growth() = default;
+  constexpr explicit Growth(int64_t window_ns) : window_ns_(window_ns) {}
+
+  void update(Bytes value, int64_t now_ns) {
     const int64_t passed = now_ns - last_ns_;
     if (last_ns_ != 0) {
-      recent_ = passed >= kWindowNs ? 0 : recent_ - recent_ / kWindowNs * passed;
-      const Bytes step = value - last_;
-      if (step > 0) recent_ += step;
-      step_ = step;
+      const double kept = 1.0 - static_cast<double>(passed) / static_cast<double>(window_ns_);
+      recent_ = kept <= 0 ? 0 : static_cast<Bytes>(static_cast<double>(recent_) * kept);
+      moved_ = value != last_;
+      if (value > last_) recent_ += value - last_;
     }
     last_ = value;
     last_ns_ = now_ns;
-    return recent_;
   }
   Bytes recent() const { return recent_; }
-  Bytes step() const { return step_; }
+  bool moved() const { return moved_; }
 
  private:
+  int64_t window_ns_ = kWindowNs;
   Bytes last_ = 0;
   Bytes recent_ = 0;
-  Bytes step_ = 0;
+  bool moved_ = false;
   int64_t last_ns_ = 0;
 };
 
@@ -62,9 +67,7 @@ struct Look {
   Bytes headroom = kNoLimit;
   Growth own;
   Growth needed;   // of the binding level: everybody's growth
-  Growth granted;
-  Growth ungated;  // own growth that no request announced
-  Bytes ungated_total = 0;
+  Growth granted{kGrantedWindowNs};
   Judgement judgement{};
 };
 
@@ -105,10 +108,7 @@ void read_growth(Look* look) {
   look->own.update(self.resident_anonymous, look->now_ns);
   look->needed.update(needed_of(look->judgement), look->now_ns);
   look->granted.update(gate.granted_total(), look->now_ns);
-  const Bytes extra = look->own.step() - look->granted.step();
-  if (extra > 0) look->ungated_total += extra;
-  look->ungated.update(look->ungated_total, look->now_ns);
-  if (look->own.step() != 0) look->moved_ns = look->now_ns;
+  if (look->own.moved()) look->moved_ns = look->now_ns;
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
     slot->in_flight.store(ledger.in_flight(0, look->now_ns, gate.residency), kRelaxed);
     slot->growth.store(look->own.recent(), kRelaxed);
@@ -155,7 +155,9 @@ int64_t tick(Look* look) {
   const auto per_tick = [pause](Bytes recent) { return recent / (kWindowNs / kMs) * pause / kMs; };
   const Bytes blind = per_tick(look->own.recent());
   gate.set_blind(blind < 64 * kMiB ? blind : 64 * kMiB);
-  const Bytes red = red_line(gate.lines_now().small, per_tick(look->ungated.recent()));
+  // Growth that no request announced lately: memory granted earlier is being filled.
+  const Bytes ungated = look->own.recent() - look->granted.recent();
+  const Bytes red = red_line(gate.lines_now().small, ungated > 0 ? per_tick(ungated) : 0);
   if (look->headroom < red && acts(*look)) sound_alarm(look, red);
   write_sample(*look);
   return pause;
