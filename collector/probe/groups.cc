@@ -81,6 +81,13 @@ View view_of(const char* mount_root, const char* path) {
   return up > skip_parents(&path) && *mount_root == '\0' ? View::kBelow : View::kElsewhere;
 }
 
+// The rest of a line as a group's path. One that is too long reads as a group out of sight, so that
+// the limits at the mount point still count.
+void read_group_path(CharStream& in, char* out) {
+  read_field(in, -1, out, kMaxPath);
+  if (out[0] == '\0') copy_text(out, kMaxPath, "/..");
+}
+
 // Fills v1_path and v2_path of the scratch. `is_v1`: which of them has the memory controller.
 bool read_process_groups(State& state, bool* is_v1) {
   Scratch& scratch = state.scratch;
@@ -96,9 +103,9 @@ bool read_process_groups(State& state, bool* is_v1) {
     const bool memory = list_has(in, ':', "memory", &c);
     if (c != ':') continue;
     if (memory) {
-      read_field(in, -1, scratch.v1_path, sizeof(scratch.v1_path));
+      read_group_path(in, scratch.v1_path);
     } else if (same_text(id, "0")) {
-      read_field(in, -1, scratch.v2_path, sizeof(scratch.v2_path));
+      read_group_path(in, scratch.v2_path);
     } else {
       skip_field(in, -1);
     }

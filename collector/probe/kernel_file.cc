@@ -80,14 +80,20 @@ int KernelFile::ensure_open(PathRef path) {
 }
 
 long KernelFile::pread(PathRef path, void* buffer, size_t size, int64_t offset) {
-  const uint64_t token = token_.load(std::memory_order_relaxed);
+  uint64_t token = token_.load(std::memory_order_relaxed);
   if (token != 0 && token_of(number_of(token)) == token) {
     const long got = sys::pread(number_of(token), buffer, size, offset);
     // ENODEV: the control group was removed; one of the same name may have taken its place.
     // EBADF: closed since the comparison.
     if (got != -ENODEV && got != -EBADF) return got;
   }
-  return pread_reopened(token, path, buffer, size, offset);
+  // A program that is closing everything at this moment may close the new descriptor, too.
+  long got = -EBADF;
+  for (int attempt = 0; attempt < 4 && got == -EBADF; ++attempt) {
+    got = pread_reopened(token, path, buffer, size, offset);
+    token = token_.load(std::memory_order_relaxed);
+  }
+  return got;
 }
 
 [[gnu::cold, gnu::noinline]] long KernelFile::pread_reopened(uint64_t seen, PathRef path,
@@ -99,10 +105,10 @@ long KernelFile::pread(PathRef path, void* buffer, size_t size, int64_t offset) 
   const uint64_t fresh = token_of(fd);
   const long got = sys::pread(fd, buffer, size, offset);
   const bool kept = fresh != 0 && got >= 0 && token_.compare_exchange_strong(seen, fresh);
-  if (!kept) {
-    sys::close(fd);
-  } else if (seen != 0 && token_of(number_of(seen)) == seen) {
-    sys::close(number_of(seen));  // of the removed group
+  const uint64_t dropped = kept ? seen : fresh;
+  // `seen` is still open where its group was removed.
+  if (dropped != 0 && (!kept || seen != fresh) && token_of(number_of(dropped)) == dropped) {
+    sys::close(number_of(dropped));
   }
   return got;
 }

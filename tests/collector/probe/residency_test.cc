@@ -1,0 +1,160 @@
+#include "collector/probe/residency.h"
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include <cstring>
+
+#include "tests/collector/probe/fixture_tree.h"
+
+namespace oomguard::probe {
+namespace {
+
+constexpr size_t kSize = 32 << 20;
+
+// Anonymous memory without huge pages, so that what is touched is exact.
+class Block {
+ public:
+  explicit Block(int flags = MAP_PRIVATE, size_t size = kSize) : size_(size) {
+    void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+    base_ = static_cast<char*>(base);
+    madvise(base_, size, MADV_NOHUGEPAGE);
+  }
+  ~Block() { munmap(base_, size_); }
+  char* data() const { return base_; }
+  uintptr_t address() const { return reinterpret_cast<uintptr_t>(base_); }
+
+ private:
+  char* base_;
+  size_t size_;
+};
+
+void read_pages(const Block& block, size_t size) {
+  for (size_t i = 0; i < size; i += 4096) {
+    static_cast<void>(*static_cast<volatile char*>(block.data() + i));
+  }
+}
+
+class ResidencyTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!residency_.open()) GTEST_SKIP() << "this kernel does not answer /proc/self/pagemap";
+  }
+  Residency residency_;
+};
+
+TEST_F(ResidencyTest, UntouchedMemoryIsNotThere) {
+  const Block block;
+  EXPECT_EQ(residency_.touched_bytes(block.address(), kSize), 0);
+}
+
+TEST_F(ResidencyTest, WrittenMemoryIsThere) {
+  const Block block;
+  memset(block.data(), 1, kSize);
+  EXPECT_EQ(residency_.touched_bytes(block.address(), kSize), static_cast<int64_t>(kSize));
+}
+
+TEST_F(ResidencyTest, AHalfWrittenBlockIsEstimatedWithinOneSample) {
+  const Block block;
+  memset(block.data(), 1, kSize / 2);
+  EXPECT_NEAR(static_cast<double>(residency_.touched_bytes(block.address(), kSize)), kSize / 2.0,
+              kSize / 32.0);
+}
+
+TEST_F(ResidencyTest, SmallRangesAreExact) {
+  const Block block;
+  memset(block.data() + 4096, 1, 3 * 4096);
+  EXPECT_EQ(residency_.touched_bytes(block.address(), 100 * 4096), 3 * 4096);
+  EXPECT_EQ(residency_.touched_bytes(block.address() + 5000, 10), 10) << "within one page";
+  EXPECT_EQ(residency_.touched_bytes(block.address(), 0), 0);
+}
+
+TEST_F(ResidencyTest, MemoryThatWasOnlyReadIsNotThere) {
+  const Block block;
+  read_pages(block, kSize);
+  EXPECT_EQ(residency_.touched_bytes(block.address(), kSize), 0);
+  EXPECT_EQ(residency_.touched_bytes(block.address(), 64 * 4096), 0);
+}
+
+TEST_F(ResidencyTest, TheHugeZeroPageIsNotThere) {
+  const Block block;
+  if (madvise(block.data(), kSize, MADV_HUGEPAGE) != 0) GTEST_SKIP() << "no huge pages here";
+  read_pages(block, kSize);
+  EXPECT_EQ(residency_.touched_bytes(block.address(), kSize), 0);
+  memset(block.data(), 1, kSize);
+  EXPECT_EQ(residency_.touched_bytes(block.address(), kSize), static_cast<int64_t>(kSize));
+}
+
+TEST_F(ResidencyTest, ForkDoesNotMakeTouchedMemoryUntouched) {
+  const Block block;
+  memset(block.data(), 1, kSize / 2);
+  int stop[2];
+  ASSERT_EQ(pipe(stop), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    close(stop[1]);
+    Residency own;
+    const bool same = own.open() && own.touched_bytes(block.address(), kSize / 2) == kSize / 2 &&
+                      own.touched_bytes(block.address() + kSize / 2, kSize / 2) == 0;
+    char none;
+    static_cast<void>(!::read(stop[0], &none, 1));
+    _exit(same ? 0 : 1);
+  }
+  close(stop[0]);
+  const int64_t shared = residency_.touched_bytes(block.address(), kSize / 2);
+  close(stop[1]);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  Block probe_block(MAP_PRIVATE, 8 << 12);
+  if (shared == 0 && status != 0) GTEST_SKIP() << "before Linux 6.7 shared pages read as untouched";
+  EXPECT_EQ(shared, static_cast<int64_t>(kSize / 2));
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(ResidencyTest, SharedMemoryThatWasWrittenIsThere) {
+  const Block block(MAP_SHARED);
+  memset(block.data(), 1, 16 * 4096);
+  EXPECT_EQ(residency_.touched_bytes(block.address(), 16 * 4096), 16 * 4096);
+  EXPECT_EQ(residency_.touched_bytes(block.address() + (8 << 20), 16 * 4096), 0);
+}
+
+TEST_F(ResidencyTest, GoesOnAfterTheProgramClosedEverything) {
+  const Block block;
+  memset(block.data(), 1, kSize);
+  for (int fd = 3; fd < 1024; ++fd) ::close(fd);
+  EXPECT_EQ(residency_.touched_bytes(block.address(), kSize), static_cast<int64_t>(kSize));
+  EXPECT_GT(residency_.resident_text(), 0);
+}
+
+TEST_F(ResidencyTest, NonsenseRangesAreUnknownOrEmpty) {
+  EXPECT_EQ(residency_.touched_bytes(UINTPTR_MAX - 10, 100), -1);
+  EXPECT_EQ(residency_.touched_bytes(0, 4096), 0);
+}
+
+TEST_F(ResidencyTest, TextIsWhatSmapsCallsFileBackedAndExecutable) {
+  std::ifstream maps("/proc/self/smaps");
+  int64_t expected = 0;
+  bool executable = false;
+  for (std::string line; std::getline(maps, line);) {
+    char perms[5] = "";
+    unsigned long inode = 0;
+    long kilobytes = 0;
+    if (sscanf(line.c_str(), "%*x-%*x %4s %*s %*s %lu", perms, &inode) == 2) {
+      executable = perms[2] == 'x' && inode != 0;
+    } else if (executable && sscanf(line.c_str(), "Rss: %ld kB", &kilobytes) == 1) {
+      expected += kilobytes * 1024;
+    }
+  }
+  ASSERT_GT(expected, 0);
+  const int64_t text = residency_.resident_text();
+  EXPECT_NEAR(static_cast<double>(text), static_cast<double>(expected), 256 * 1024);
+}
+
+TEST(Residency, UnopenedTellsNothing) {
+  const Residency residency;
+  EXPECT_EQ(residency.touched_bytes(4096, 4096), -1);
+  EXPECT_EQ(residency.resident_text(), -1);
+}
+
+}  // namespace
+}  // namespace oomguard::probe
