@@ -27,22 +27,26 @@ def found_pythons():
     return [path for path in paths if path]
 
 
-def version_of(path):
-    code = "import sys; print(*sys.version_info[:2])"
+def identity_of(path):
+    """(version, the real file that runs), or None. A name on PATH may be a wrapper script."""
+    code = "import os, sys; print(*sys.version_info[:2]); print(os.path.realpath(sys.executable))"
     found = subprocess.run([path, "-c", code], capture_output=True, text=True, timeout=30)
-    return tuple(map(int, found.stdout.split())) if found.returncode == 0 else None
+    if found.returncode != 0:
+        return None
+    version, real = found.stdout.splitlines()
+    return tuple(map(int, version.split())), real
 
 
 def distinct(paths):
     """The supported interpreters among the paths, each once; and one that is too old, or None."""
     supported, old, seen = [], None, set()
     for path in paths:
-        version = version_of(path) if os.path.realpath(path) not in seen else None
-        seen.add(os.path.realpath(path))
-        if version in SUPPORTED:
+        version, real = identity_of(path) or (None, None)
+        if version in SUPPORTED and real not in seen:
             supported.append((path, version))
-        elif version is not None and version < SUPPORTED[0]:
+        elif version is not None and (3, 0) < version < SUPPORTED[0]:
             old = path
+        seen.add(real)
     return supported, old
 
 

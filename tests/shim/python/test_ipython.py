@@ -1,0 +1,222 @@
+"""A refusal in a notebook: the kernel lives, the traceback is whole, memory is back, then the report."""
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+LIBRARY = """
+class Loader:
+    def __init__(self):
+        self.parts = []
+
+    def load(self, path):
+        for _ in range(3):
+            self.parts.append(bytearray(b"x") * (100 << 20))
+        return bytearray(1 << 33)
+
+def load(path):
+    try:
+        return Loader().load(path)
+    except MemoryError as e:
+        raise RuntimeError("load failed") from e
+"""
+RSS = """
+def rss():
+    return [int(l.split()[1]) >> 10 for l in open("/proc/self/status") if "RssAnon" in l][0]
+kept = 42
+"""
+ALARM = """
+import asyncio, ctypes, os, threading, time
+shim = ctypes.CDLL(None)
+def alarm(thread=0, delay=0.2):
+    def send():
+        time.sleep(delay)
+        shim.fake_set_alarm(thread)
+        os.kill(os.getpid(), shim.fake_signal())
+    threading.Thread(target=send, daemon=True).start()
+kept = 42
+"""
+
+
+class Cell:
+    def __init__(self, outputs):
+        self.outputs = [(kind, COLOURS.sub("", text)) for kind, text in outputs]
+        self.kinds = [kind for kind, _ in self.outputs]
+
+    def text(self, kind):
+        return "".join(text for one, text in self.outputs if one == kind)
+
+    def __repr__(self):
+        return "\n".join("%s: %s" % one for one in self.outputs)
+
+
+@pytest.fixture
+def notebook(notebook_python, fake_library, tmp_path):
+    """Runs cells in a guarded kernel; returns what each showed and what the engine was told."""
+    package = tmp_path / "site-packages"
+    package.mkdir()
+    (package / "library.py").write_text(LIBRARY)
+
+    def run(*cells, **variables):
+        log = tmp_path / "told"
+        variables.update(
+            LD_PRELOAD=fake_library,
+            FAKE_LOG=str(log),
+            FAKE_REFUSE_BYTES=str(1 << 30),
+            PYTHONPATH=str(package),
+        )
+        environment = dict(os.environ, IPYTHONDIR=str(tmp_path / "ipython"))
+        environment.update(("KERNEL_" + name, value) for name, value in variables.items())
+        finished = subprocess.run(
+            [notebook_python, os.path.join(HERE, "notebook.py")],
+            input=json.dumps(cells),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            env=environment,
+            cwd=str(tmp_path),
+        )
+        assert finished.returncode == 0, finished.stderr
+        return [Cell(outputs) for outputs in json.loads(finished.stdout)], log.read_text().splitlines()
+
+    return run
+
+
+def test_a_failed_load_leaves_the_kernel_whole(notebook):
+    cells, told = notebook(
+        RSS + "import library\nbefore = rss()",
+        "mine = [1]\nmodel = library.load('x')",
+        "print(kept, mine, rss() - before < 30)",
+        "mine.append(2); model = library.load('x')",
+        "import oomguard, sys\n"
+        "print(mine, oomguard.is_refusal(sys.last_value), oomguard.last_refusal().surfaced)",
+    )
+    failed = cells[1]
+    assert failed.kinds == ["error", "stderr"], failed
+    traceback = failed.text("error")
+    for line in (
+        "model = library.load('x')",
+        "return Loader().load(path)",
+        "in Loader.load(self, path)",
+        "return bytearray(1 << 33)",
+        'raise RuntimeError("load failed") from e',
+        "RuntimeError: load failed",
+    ):
+        assert line in traceback, traceback
+    report = failed.text("stderr")
+    assert "REPORT 1 cell\nAt: cell [2] line 2: model = library.load('x')\n" in report, report
+    freed = re.search(r"^Freed: (\d+)\.\d MiB", report, re.M)
+    assert freed and 295 <= int(freed.group(1)) <= 320, report
+    assert cells[2].text("stdout") == "42 [1] True\n", cells[2]
+    assert "REPORT 2 cell" in cells[3].text("stderr"), cells[3]
+    assert cells[4].text("stdout") == "[1, 2] True True\n", cells[4]
+    assert any(re.match(r"python 3\.\d+ kernel=1 /.*\.json", line) for line in told), told
+    assert not any(line.startswith("ending") for line in told), told
+
+
+def test_keep_frames_keeps_them(notebook):
+    cells, _ = notebook(
+        RSS + "import library\nbefore = rss()",
+        "model = library.load('x')",
+        "import oomguard\nprint(rss() - before > 250, oomguard.release() >> 20 > 250)",
+        FAKE_KEEP_FRAMES="1",
+    )
+    assert "Freed" not in cells[1].text("stderr"), cells[1]
+    assert cells[2].text("stdout") == "True True\n", cells[2]
+
+
+def test_the_note_is_shown_with_the_exception(notebook):
+    cells, _ = notebook("x = bytearray(1 << 33)")
+    assert "NOTE 1" in cells[0].text("error") + cells[0].text("stderr"), cells[0]
+
+
+def test_other_exceptions_and_handled_refusals_are_left_alone(notebook):
+    cells, _ = notebook(
+        "try: bytearray(1 << 33)\nexcept MemoryError: print('handled')", "raise ValueError('mine')"
+    )
+    assert cells[0].outputs == [("stdout", "handled\n")], cells[0]
+    assert cells[1].kinds == ["error"], cells[1]
+
+
+def test_magics_async_cells_and_replaced_handlers_get_a_report(notebook):
+    cells, _ = notebook(
+        "%time x = bytearray(1 << 33)",
+        "import asyncio\nawait asyncio.sleep(0.01)\nx = bytearray(1 << 33)",
+        "ip = get_ipython()\nip._showtraceback = lambda *a: print('own')",
+        "bytearray(1 << 33)",
+        "ip.set_custom_exc((Exception,), lambda *a, **k: print('custom'))",
+        "bytearray(1 << 33)",
+        "%tb",
+    )
+    assert "REPORT 1 cell" in cells[0].text("stderr"), cells[0]
+    assert "REPORT 2 cell\nAt: cell [2] line 3" in cells[1].text("stderr"), cells[1]
+    assert cells[3].text("stdout") == "own\n" and "REPORT 3 cell" in cells[3].text("stderr"), cells[3]
+    assert cells[5].text("stdout") == "custom\n" and "REPORT 4 cell" in cells[5].text("stderr"), cells[5]
+    assert "REPORT" not in cells[6].text("stderr"), cells[6]  # shown again, not reported again
+
+
+def test_an_idle_kernel_and_an_awaiting_cell_survive_an_alarm(notebook):
+    cells, told = notebook(
+        ALARM + "alarm(delay=0)",
+        "alarm()\nawait asyncio.sleep(1)\nprint('awaited')",
+        "alarm()\nalarm(delay=0.3)\nalarm(delay=0.4)",
+        "await asyncio.sleep(1)\nprint(kept)",
+    )
+    assert cells[1].outputs == [("stdout", "awaited\n")], cells[1]
+    assert cells[3].outputs == [("stdout", "42\n")], cells[3]
+    assert told.count("handled") >= 4, told
+
+
+def test_a_running_cell_is_stopped_by_an_alarm(notebook):
+    cells, _ = notebook(
+        ALARM,
+        "alarm()\ntime.sleep(20)",
+        "alarm()\nawait asyncio.sleep(0)\nwhile True: pass",
+        "for _ in range(5):\n    alarm(delay=0.1)\n    try: time.sleep(20)\n"
+        "    except Exception: print('swallowed')",
+        "print(kept)",
+    )
+    assert "MemoryError: memory is running out" in cells[1].text("error"), cells[1]
+    assert "<oomguard" not in cells[1].text("error"), cells[1]
+    assert "At: cell [2] line 2: time.sleep(20)\n" in cells[1].text("stderr"), cells[1]
+    assert "MemoryError: memory is running out" in cells[2].text("error"), cells[2]
+    assert cells[3].text("stdout") == "swallowed\nswallowed\n", cells[3]
+    assert "MemoryLimit: memory is running out" in cells[3].text("error"), cells[3]
+    assert cells[4].text("stdout") == "42\n", cells[4]
+
+
+def test_the_growing_thread_of_a_cell_is_stopped(notebook):
+    cells, _ = notebook(
+        ALARM,
+        "def work():\n    alarm(threading.get_native_id())\n    while True: time.sleep(0.01)\n"
+        "t = threading.Thread(target=work)\nt.start()\nt.join()\nprint('joined')",
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor(1) as pool: pool.submit(work).result()",
+        "print(kept)",
+    )
+    assert cells[1].text("stdout") == "joined\n", cells[1]
+    assert "At: cell [2] line 3" in cells[1].text("stderr"), cells[1]
+    assert "MemoryError: memory is running out" in cells[2].text("error"), cells[2]
+    assert cells[3].text("stdout") == "42\n", cells[3]
+
+
+def test_a_terminal_shell_shows_it_too(notebook_python, guarded, tmp_path):
+    run = guarded(
+        notebook_python,
+        "-m",
+        "IPython",
+        "--simple-prompt",
+        "--no-banner",
+        "--colors=NoColor",
+        stdin="kept = 42\nx = bytearray(1 << 33)\nprint(kept)\n",
+        IPYTHONDIR=str(tmp_path / "ipython"),
+    )
+    assert "MemoryError" in run.out and "42" in run.out, run
+    assert "REPORT 1 cell\nAt: cell [2] line 1: x = bytearray(1 << 33)\n" in run.out + run.err, run
+    assert any("kernel=1" in line for line in run.told) is False, run
