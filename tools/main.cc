@@ -51,10 +51,10 @@ int run_command(std::vector<std::string> words) {
   CLI::App app{"An exception instead of the OOM killer for Python processes", "oomguard"};
   app.set_version_flag("--version", "oomguard " OOMGUARD_VERSION);
   app.require_subcommand(1);
-  app.footer(exit_statuses());
   const std::vector<std::string> program = cut_program(&words);
   std::vector<Verb> verbs{add_run(app, program), add_env(app), add_limits(app), add_report(app)};
   for (Verb& verb : add_kernelspec(app)) verbs.push_back(std::move(verb));
+  app.footer(exit_statuses());  // last: a verb takes over the footer that is there when it is made
   try {
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::Success& help) {

@@ -1,0 +1,146 @@
+#include "collector/options/options.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <set>
+#include <string>
+
+namespace oomguard::options {
+namespace {
+
+Values parsed(Id id, const char* value) {
+  Values values;
+  EXPECT_TRUE(parse(id, value, &values)) << value;
+  return values;
+}
+
+void expect_rejected(Id id, const char* value) {
+  Values values;
+  values.budget_bytes = 4711;
+  values.directory[0] = 'x';
+  EXPECT_FALSE(parse(id, value, &values)) << (value != nullptr ? value : "(null)");
+  EXPECT_EQ(values.budget_bytes, 4711);
+  EXPECT_EQ(values.directory[0], 'x');
+}
+
+TEST(Table, NamesEveryOptionOnceAndExplainsIt) {
+  std::set<std::string> names;
+  for (size_t i = 0; i < static_cast<size_t>(Id::kCount); ++i) {
+    const Option& option = kTable[i];
+    EXPECT_EQ(static_cast<size_t>(option.id), i);
+    EXPECT_EQ(strncmp(option.variable, "OOMGUARD", 8), 0) << option.variable;
+    EXPECT_TRUE(names.insert(option.variable).second) << option.variable;
+    if (option.flag[0] != '\0') {
+      EXPECT_EQ(strncmp(option.flag, "--", 2), 0);
+      EXPECT_TRUE(names.insert(option.flag).second) << option.flag;
+    }
+    EXPECT_GT(strlen(option.forms), 0u);
+    EXPECT_GT(strlen(option.fallback), 0u);
+    EXPECT_GT(strlen(option.help), 10u);
+  }
+}
+
+TEST(Parse, BudgetIsAutoOrASizeOrAShare) {
+  EXPECT_EQ(parsed(Id::kBudget, "28G").budget_bytes, int64_t{28} << 30);
+  EXPECT_EQ(parsed(Id::kBudget, "80%").budget_share_permille, 800u);
+  EXPECT_EQ(parsed(Id::kBudget, "80%").budget_bytes, -1);
+  EXPECT_EQ(parsed(Id::kBudget, "auto").budget_bytes, -1);
+  for (const char* bad : {"", "0", "-1", "lots", "110%", "0%", "28X", "Auto ", "1e9"}) {
+    expect_rejected(Id::kBudget, bad);
+  }
+  expect_rejected(Id::kBudget, nullptr);
+}
+
+TEST(Parse, ALaterBudgetReplacesTheEarlierOneWhole) {
+  Values values;
+  ASSERT_TRUE(parse(Id::kBudget, "80%", &values));
+  ASSERT_TRUE(parse(Id::kBudget, "1G", &values));
+  EXPECT_EQ(values.budget_share_permille, 0u);
+  EXPECT_EQ(values.budget_bytes, int64_t{1} << 30);
+}
+
+TEST(Parse, SwitchesTakeTheUsualWords) {
+  for (const char* on : {"1", "on", "yes", "true"}) {
+    EXPECT_TRUE(parsed(Id::kKeepFrames, on).keep_frames);
+    EXPECT_TRUE(parsed(Id::kEnabled, on).enabled);
+  }
+  for (const char* off : {"0", "off", "no", "false"}) EXPECT_FALSE(parsed(Id::kEnabled, off).enabled);
+  expect_rejected(Id::kEnabled, "2");
+  expect_rejected(Id::kEnabled, "disable");
+}
+
+TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
+  EXPECT_EQ(parsed(Id::kReserve, "64MiB").reserve_bytes, int64_t{64} << 20);
+  EXPECT_EQ(parsed(Id::kReserve, "auto").reserve_bytes, -1);
+  EXPECT_EQ(parsed(Id::kSwapShare, "0%").swap_share_permille, 0u);
+  EXPECT_EQ(parsed(Id::kSwapShare, "12.5%").swap_share_permille, 125u);
+  EXPECT_EQ(parsed(Id::kChildren, "none").children, Children::kNone);
+  EXPECT_EQ(parsed(Id::kChildren, "all").children, Children::kAll);
+  EXPECT_EQ(parsed(Id::kOnLimit, "warn").on_limit, OnLimit::kWarn);
+  EXPECT_EQ(parsed(Id::kOnLimit, "exit").on_limit, OnLimit::kExit);
+  EXPECT_EQ(parsed(Id::kExitCode, "137").refusal_exit_code, 137);
+  EXPECT_EQ(parsed(Id::kExitCode, "keep").refusal_exit_code, 0);
+  EXPECT_STREQ(parsed(Id::kDirectory, "/var/tmp/x").directory, "/var/tmp/x");
+  expect_rejected(Id::kReserve, "10%");
+  expect_rejected(Id::kSwapShare, "50");
+  expect_rejected(Id::kChildren, "bash");
+  expect_rejected(Id::kOnLimit, "kill");
+  expect_rejected(Id::kExitCode, "1");
+  expect_rejected(Id::kDirectory, "relative");
+  expect_rejected(Id::kDirectory, ("/" + std::string(201, 'd')).c_str());
+}
+
+TEST(Environment, ReadsEveryVariableAndLeavesTheRestAtItsDefault) {
+  const char* block[] = {"PATH=/bin", "OOMGUARD=0", "OOMGUARD_CHILDREN=all",
+                         "OOMGUARD_BUDGETX=1", "OOMGUARD_EXIT_CODE=137", nullptr};
+  Values values;
+  EXPECT_EQ(parse_environment(block, &values, nullptr, 0), 0u);
+  EXPECT_FALSE(values.enabled);
+  EXPECT_EQ(values.children, Children::kAll);
+  EXPECT_EQ(values.refusal_exit_code, 137);
+  EXPECT_EQ(values.budget_bytes, -1);
+  EXPECT_EQ(values.swap_share_permille, 500u);
+}
+
+TEST(Environment, CountsRejectedValuesAndDescribesTheFirst) {
+  const char* block[] = {"OOMGUARD_RESERVE=much", "OOMGUARD_BUDGET=none", nullptr};
+  Values values;
+  Rejected rejected[1] = {};
+  EXPECT_EQ(parse_environment(block, &values, rejected, 1), 2u);
+  EXPECT_EQ(rejected[0].id, Id::kBudget);
+  EXPECT_STREQ(rejected[0].value, "none");
+  EXPECT_EQ(values.budget_bytes, -1);
+}
+
+TEST(Environment, AnEmptyValueIsNotSet) {
+  const char* block[] = {"OOMGUARD=", "OOMGUARD_BUDGET=", "MEM_LIMIT=1048576", nullptr};
+  Values values;
+  EXPECT_EQ(parse_environment(block, &values, nullptr, 0), 0u);
+  EXPECT_TRUE(values.enabled);
+  EXPECT_EQ(values.budget_bytes, 1048576);
+}
+
+TEST(Environment, MemLimitCountsOnlyWithoutABudgetOfOurs) {
+  const char* own[] = {"MEM_LIMIT=1000", "OOMGUARD_BUDGET=auto", nullptr};
+  Values values;
+  EXPECT_EQ(parse_environment(own, &values, nullptr, 0), 0u);
+  EXPECT_EQ(values.budget_bytes, -1);
+  const char* foreign[] = {"MEM_LIMIT=whatever", nullptr};
+  EXPECT_EQ(parse_environment(foreign, &values, nullptr, 0), 0u);
+  EXPECT_EQ(values.budget_bytes, -1);
+}
+
+TEST(DefaultDirectory, IsTheUsersOwnUnderTmpdir) {
+  char path[64];
+  const char* set[] = {"TMPDIR=/scratch/", nullptr};
+  EXPECT_EQ(default_directory(set, 1000, path, sizeof(path)), strlen("/scratch/oomguard-1000"));
+  EXPECT_STREQ(path, "/scratch/oomguard-1000");
+  const char* relative[] = {"TMPDIR=scratch", nullptr};
+  EXPECT_GT(default_directory(relative, 0, path, sizeof(path)), 0u);
+  EXPECT_STREQ(path, "/tmp/oomguard-0");
+  EXPECT_EQ(default_directory(set, 1000, path, 10), 0u);
+}
+
+}  // namespace
+}  // namespace oomguard::options

@@ -1,0 +1,172 @@
+#include "collector/record/text.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "tests/collector/record/fixture.h"
+
+namespace oomguard::record {
+namespace {
+
+using probe::LimitKind;
+
+class Text : public testing::Test {
+ protected:
+  Text() : flight_(make_flight()) {}
+  RefusalRecord& refusal() { return flight_->refusals[0]; }
+  LevelRecord& limit() { return refusal().levels[1]; }
+  std::string rendered(Audience audience) {
+    std::string out(8192, '\0');
+    out.resize(render(flight_->header, refusal(), audience, out.data(), out.size()));
+    return out;
+  }
+  std::string note() {
+    char out[512];
+    return std::string(out, render_note(flight_->header, refusal(), out, sizeof(out)));
+  }
+  std::unique_ptr<FlightFile> flight_;
+};
+
+TEST_F(Text, TellsACellWhatWasStoppedAndWhy) {
+  EXPECT_EQ(rendered(Audience::kCell),
+            "oomguard stopped this cell before the container's memory limit would have killed the "
+            "kernel. Your variables are kept.\n"
+            "Asked for 1.5 GiB (by numpy: _multiarray_umath.cpython-311-x86_64-linux-gnu.so); limit "
+            "6.0 GiB (container /sys/fs/cgroup/memory/x), 5.4 GiB in use.\n"
+            "Held:  this process 5.2 GiB (largest blocks 2.0, 1.5, 0.5 GiB by PyTorch: "
+            "libtorch_cpu.so), other processes on the same limit: python 812 0.2 GiB\n"
+            "More:  oomguard report --last      Off: OOMGUARD=0, then restart the kernel\n");
+}
+
+TEST_F(Text, TellsAScriptWithoutSpeakingOfCells) {
+  const std::string text = rendered(Audience::kScript);
+  EXPECT_EQ(text.find("oomguard stopped this program before the container's"), 0u);
+  EXPECT_EQ(text.find("variables"), std::string::npos);
+  EXPECT_NE(text.find("Off: OOMGUARD=0\n"), std::string::npos);
+}
+
+TEST_F(Text, ShowsWhereOnlyWhenItIsKnown) {
+  EXPECT_EQ(rendered(Audience::kCell).find("At:"), std::string::npos);
+  strcpy(refusal().where, "cell [4] line 2: x = f(y)\ncalled from g()");
+  EXPECT_NE(rendered(Audience::kCell)
+                .find("\nAt:    cell [4] line 2: x = f(y)\n       called from g()\nHeld:"),
+            std::string::npos);
+}
+
+TEST_F(Text, StaysWithinTwelveLinesInACell) {
+  std::fill(std::begin(refusal().where), std::end(refusal().where), '\n');
+  refusal().neighbour_count = 0xffffffff;
+  const std::string text = rendered(Audience::kCell);
+  EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 12);
+}
+
+TEST_F(Text, SaysThatEarlierMemoryWasBeingFilled) {
+  refusal().kind = static_cast<uint32_t>(RequestKind::kTouch);
+  refusal().outcome = static_cast<uint32_t>(Outcome::kException);
+  const std::string text = rendered(Audience::kCell);
+  EXPECT_NE(text.find("\nMemory that had been granted earlier was being filled; limit 6.0 GiB"),
+            std::string::npos);
+  EXPECT_EQ(text.find("Asked for"), std::string::npos);
+}
+
+TEST_F(Text, SaysThatAReportedRefusalWasGranted) {
+  refusal().outcome = static_cast<uint32_t>(Outcome::kReported);
+  EXPECT_EQ(rendered(Audience::kScript).find("oomguard would have stopped this program before"), 0u);
+}
+
+TEST_F(Text, NamesEachKindOfLimitInPlainWords) {
+  const struct {
+    LimitKind kind;
+    const char* words;
+  } kCases[] = {{LimitKind::kCgroupV2, "(container /sys"},
+                {LimitKind::kMachine, "(this machine's memory)"},
+                {LimitKind::kRlimitAs, "ulimit -v"},
+                {LimitKind::kRlimitData, "ulimit -d"},
+                {LimitKind::kBudget, "(budget, OOMGUARD_BUDGET)"}};
+  for (const auto& one : kCases) {
+    limit().kind = static_cast<uint32_t>(one.kind);
+    EXPECT_NE(rendered(Audience::kCell).find(one.words), std::string::npos) << one.words;
+  }
+  limit().kind = 99;
+  EXPECT_NE(rendered(Audience::kCell).find("before memory ran out"), std::string::npos);
+}
+
+TEST_F(Text, UsesMebibytesBelowALimitOfOneGibibyte) {
+  limit().limit_bytes = 600 * kMiB;
+  limit().usage_bytes = 590 * kMiB;
+  limit().reclaimable_bytes = 0;
+  refusal().request_bytes = 40;
+  const std::string text = rendered(Audience::kCell);
+  EXPECT_NE(text.find("Asked for 40 bytes"), std::string::npos);
+  EXPECT_NE(text.find("limit 600 MiB"), std::string::npos);
+  EXPECT_NE(text.find("590 MiB in use"), std::string::npos);
+  EXPECT_EQ(text.find("GiB"), std::string::npos);
+}
+
+TEST_F(Text, GroupsBlocksByTheModuleThatAsked) {
+  strcpy(refusal().blocks[0].module, "other.so");
+  refusal().blocks[1].touched_bytes = 0;  // granted, but nothing of it is there
+  EXPECT_NE(rendered(Audience::kCell)
+                .find("(largest blocks 1.5 GiB by PyTorch: libtorch_cpu.so, 0.5 GiB by other.so)"),
+            std::string::npos);
+}
+
+TEST_F(Text, WorksWithoutAnyLevelBlockOrNeighbour) {
+  refusal().level_count = refusal().block_count = refusal().neighbour_count = 0;
+  refusal().module[0] = '\0';
+  EXPECT_EQ(rendered(Audience::kScript),
+            "oomguard stopped this program before memory ran out.\n"
+            "Asked for 1.5 GiB.\n"
+            "Held:  this process 5.2 GiB\n"
+            "More:  oomguard report --last      Off: OOMGUARD=0\n");
+}
+
+TEST_F(Text, HoldsEveryNumberInTheFullReport) {
+  const std::string text = rendered(Audience::kFull);
+  for (const char* part :
+       {"Program: python3 train.py", "2023-11-14 22:13:20.123 UTC, process 4242, thread 4243 (python3)",
+        "Number:  3 of 3, incident 2", "request          1.5 GiB", "headroom         614 MiB",
+        "reserve          96 MiB", "in flight        7 MiB", "pending          5 MiB",
+        "large blocks     3, together 4.0 GiB", "* container /sys/fs/cgroup/memory/x: limit 6.0 GiB",
+        "  this machine's memory: limit 24.0 GiB, usage 7.0 GiB",
+        "2.0 GiB, filled 2.0 GiB, 1.2 s old, by PyTorch: libtorch_cpu.so", "812 python 205 MiB"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+}
+
+TEST_F(Text, NotesARefusalInOneLine) {
+  EXPECT_EQ(note(),
+            "oomguard refused 1.5 GiB; 5.4 GiB of 6.0 GiB in use (container /sys/fs/cgroup/memory/x); "
+            "held: this process 5.2 GiB, other processes on the same limit: python 812 0.2 GiB; more: "
+            "oomguard report --last");
+  refusal().kind = static_cast<uint32_t>(RequestKind::kTouch);
+  EXPECT_EQ(note().find("oomguard: memory granted earlier was being filled; 5.4 GiB of"), 0u);
+}
+
+TEST_F(Text, CutsAtALinesEndInEveryCapacity) {
+  const std::string whole = rendered(Audience::kFull);
+  for (size_t capacity = 0; capacity <= whole.size() + 1; ++capacity) {
+    std::string out(whole.size() + 8, '#');
+    const size_t length =
+        render(flight_->header, refusal(), Audience::kFull, out.data(), capacity);
+    ASSERT_EQ(out.compare(0, length, whole, 0, length), 0) << capacity;
+    ASSERT_TRUE(length == 0 || out[length - 1] == '\n') << capacity;
+    ASSERT_EQ(out.find_first_not_of('#', capacity), std::string::npos) << capacity;
+  }
+}
+
+TEST_F(Text, SurvivesARecordFullOfAnyByte) {
+  for (const int byte : {0x00, 0x01, 0x7f, 0x80, 0xff}) {
+    auto* bytes = reinterpret_cast<unsigned char*>(&refusal());
+    std::fill(bytes, bytes + sizeof(RefusalRecord), static_cast<unsigned char>(byte));
+    const std::string text = rendered(Audience::kFull);
+    EXPECT_EQ(text.find("oomguard stopped this program"), 0u) << byte;
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+    note();
+  }
+}
+
+}  // namespace
+}  // namespace oomguard::record
