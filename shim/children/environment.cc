@@ -22,7 +22,7 @@ std::string_view next_entry(std::string_view* list) {
   while (!list->empty() && is_separator(list->front())) list->remove_prefix(1);
   size_t end = 0;
   while (end < list->size() && !is_separator((*list)[end])) ++end;
-  std::string_view entry = list->substr(0, end);
+  const std::string_view entry = first(*list, end);
   list->remove_prefix(end);
   return entry;
 }
@@ -40,7 +40,8 @@ bool preloads_library(std::string_view list, std::string_view library_path) {
 size_t copy_other_entries(std::string_view variable, std::string_view library_path, char* out) {
   memcpy(out, kPreload.data(), kPreload.size());
   size_t at = kPreload.size();
-  std::string_view list = variable.substr(kPreload.size());
+  std::string_view list = variable;
+  list.remove_prefix(kPreload.size());
   while (true) {
     const std::string_view entry = next_entry(&list);
     if (entry.empty()) break;
@@ -68,9 +69,9 @@ size_t scratch_bytes(const char* const* envp, std::string_view library_path) noe
   size_t count = 0;
   for (; envp[count] != nullptr; ++count) {
     if (!has_prefix(envp[count], kPreload)) continue;
-    const std::string_view variable(envp[count]);
-    preloaded |= preloads_library(variable.substr(kPreload.size()), library_path);
-    text_bytes += variable.size() + 1;
+    const std::string_view list(envp[count] + kPreload.size());
+    preloaded |= preloads_library(list, library_path);
+    text_bytes += kPreload.size() + list.size() + 1;
   }
   return preloaded ? (count + 1) * sizeof(char*) + text_bytes : 0;
 }

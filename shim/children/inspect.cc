@@ -110,7 +110,7 @@ bool find_in_path(std::string_view name, const char* path_variable, char (&out)[
   std::string_view rest(path_variable != nullptr ? path_variable : kDefaultPath);
   while (true) {
     const size_t end = rest.find(':');
-    if (join(rest.substr(0, end), name, out) && is_executable(out)) return true;
+    if (join(first(rest, end), name, out) && is_executable(out)) return true;
     if (end == std::string_view::npos) return false;
     rest.remove_prefix(end + 1);
   }

@@ -38,7 +38,7 @@ std::string_view next_word(std::string_view* text) {
   *text = trim(*text);
   size_t end = 0;
   while (end < text->size() && !is_blank((*text)[end])) ++end;
-  std::string_view word = text->substr(0, end);
+  const std::string_view word = first(*text, end);
   text->remove_prefix(end);
   return word;
 }
@@ -51,7 +51,8 @@ constexpr bool takes_value(std::string_view option) {
 
 std::string_view basename(std::string_view path) noexcept {
   const size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? path : path.substr(slash + 1);
+  if (slash != std::string_view::npos) path.remove_prefix(slash + 1);
+  return path;
 }
 
 Program classify_name(std::string_view path) noexcept {
@@ -88,7 +89,7 @@ bool parse_shebang(std::string_view head, Shebang* out) noexcept {
   head.remove_prefix(2);
   size_t end = 0;
   while (end < head.size() && head[end] != '\n' && head[end] != '\0') ++end;
-  std::string_view line = trim(head.substr(0, end));
+  std::string_view line = trim(first(head, end));
   out->interpreter = next_word(&line);
   out->argument = trim(line);
   return !out->interpreter.empty();
@@ -99,7 +100,10 @@ std::string_view env_program(std::string_view argument) noexcept {
     std::string_view word = next_word(&argument);
     if (word.empty()) return {};
     // "-Spython3" is one word; a lone "-S" splits what follows, which is what we do anyway.
-    if (word.starts_with("-S") && word.size() > 2) return word.substr(2);
+    if (word.starts_with("-S") && word.size() > 2) {
+      word.remove_prefix(2);
+      return word;
+    }
     if (takes_value(word)) {
       (void)next_word(&argument);
       continue;

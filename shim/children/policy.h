@@ -8,6 +8,7 @@
 // Thread-safety: pure. Callable from a hook, and between vfork and exec: yes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -32,6 +33,13 @@ enum class Verdict : uint8_t { kKeep, kDrop };
 [[nodiscard]] Program classify_name(std::string_view path) noexcept;
 
 [[nodiscard]] std::string_view basename(std::string_view path) noexcept;
+
+// The first `count` characters, or all. string_view::substr would do, but it can throw, and that one
+// reference links libstdc++'s exception run-time, which allocates at load, into the shim.
+[[nodiscard]] constexpr std::string_view first(std::string_view text, size_t count) noexcept {
+  if (count < text.size()) text.remove_suffix(text.size() - count);
+  return text;
+}
 
 // The first line of a script as the kernel reads it: interpreter, then the rest as one argument.
 struct Shebang {
