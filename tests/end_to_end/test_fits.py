@@ -24,5 +24,6 @@ def test_program_that_fits_gets_no_refusal(case, disk):
     assert guarded.finished.stdout == bare.finished.stdout, guarded
     assert guarded.finished.stderr == bare.finished.stderr, guarded
     assert guarded.refusals == 0, guarded
-    assert guarded.sessions, "no session file: the program ran unguarded"
+    with open(os.path.join(disk, "True", "last_refusal")) as answer:  # missing: it ran unguarded
+        assert answer.read() == "None", guarded
     assert sum(session.fault_count for session in guarded.sessions) == 0, guarded

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Runs every test, from a fresh clone on a fresh machine too: installs what is missing, builds with
+# warnings as errors, runs the unit tests (ctest) and the tests that run processes (pytest). The last
+# line is `N passed, N failed, N skipped`; the exit status is 1 if anything failed and 2 if the
+# set-up cannot be done here.
+#
+#   tests/run.sh [FOLDER...]    with folders (tests/shim tests/tools tests/end_to_end): those alone
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+# shellcheck source=tests/setup/setup.sh
+source tests/setup/setup.sh
+
+fail_before_tests() {
+  echo "0 passed, 1 failed, 0 skipped"
+  exit "$1"
+}
+
+setup_debian_packages || fail_before_tests 2
+OOMGUARD_VENV=$(setup_main_venv) || fail_before_tests 2
+OOMGUARD_VENV_TRANSFORMERS4=$(setup_transformers4_venv) || OOMGUARD_VENV_TRANSFORMERS4=
+OOMGUARD_PYTHONS=$(setup_interpreters | paste -sd:)
+OOMGUARD_BUILD=$(setup_build) || fail_before_tests 1
+export OOMGUARD_BUILD OOMGUARD_VENV OOMGUARD_VENV_TRANSFORMERS4 OOMGUARD_PYTHONS
+
+folders=("$@")
+results=$OOMGUARD_BUILD/results
+rm -rf "$results"
+mkdir -p "$results"
+reports=()
+unset LD_PRELOAD
+
+if ((${#folders[@]} == 0)); then
+  folders=(tests/shim tests/tools tests/end_to_end)
+  reports+=("$results/ctest.xml")
+  echo "== unit tests"
+  # Two at once at most: some of them measure their own memory.
+  ctest --test-dir "$OOMGUARD_BUILD" --output-on-failure --timeout 120 --parallel 2 \
+    --output-junit "$results/ctest.xml" </dev/null | tail -n 200
+fi
+
+for folder in "${folders[@]}"; do
+  # A folder without Python tests has nothing to run.
+  [[ -n $(find "$folder" -name 'test_*.py' -print -quit) ]] || continue
+  name=$(basename "$folder")
+  reports+=("$results/$name.xml")
+  echo "== $folder"
+  "$OOMGUARD_VENV/bin/python" -m pytest "$folder" -p no:cacheprovider -q -rs --timeout 300 \
+    -o junit_family=xunit2 --junitxml "$results/$name.xml" </dev/null
+done
+
+python3 tests/setup/sum_results.py "${reports[@]}"
