@@ -12,7 +12,8 @@
 namespace oomguard::children {
 
 // Path of the loaded liboomguard.so as the link map has it. Kept by pointer: it must stay valid.
-// Also remembers which process this is (scratch.h).
+// Also remembers which process this is (scratch.h). Until then, and so where oomguard is switched
+// off, nothing is dropped.
 void set_library_path(const char* path) noexcept;
 [[nodiscard]] const char* library_path() noexcept;
 

@@ -1,7 +1,8 @@
-// Starts this program again through every way there is and says whether the library named in the
-// first argument reached the child: its word in LD_PRELOAD, and its mapping in the process.
-//   exec_chain WAY...      starts PROGRAM (or itself) by the first way, and so on
-// Ways: execve execv execvp execvpe execl execlp execle fexecve execveat spawn spawnp system popen
+// Starts this program again through every way there is and says whether liboomguard.so reached the
+// child: its word in LD_PRELOAD, and its mapping in the process.
+//   exec_chain WAY...      starts itself (or $CHAIN_PROGRAM) by the first way, and so on
+// Ways: execve execv execvp execvpe fexecve execveat spawn spawnp system popen, and execl execlp
+// execle, which end the chain.
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -56,9 +57,9 @@ static void replace(const char* way, const char* self, char** argv) {
   if (strcmp(way, "execv") == 0) execv(self, argv);
   if (strcmp(way, "execvp") == 0) execvp(self, argv);
   if (strcmp(way, "execvpe") == 0) execvpe(self, argv, environ);
-  if (strcmp(way, "execl") == 0) execl(self, argv[0], argv[1], (char*)NULL);
-  if (strcmp(way, "execlp") == 0) execlp(self, argv[0], argv[1], (char*)NULL);
-  if (strcmp(way, "execle") == 0) execle(self, argv[0], argv[1], (char*)NULL, environ);
+  if (strcmp(way, "execl") == 0) execl(self, argv[0], (char*)NULL);
+  if (strcmp(way, "execlp") == 0) execlp(self, argv[0], (char*)NULL);
+  if (strcmp(way, "execle") == 0) execle(self, argv[0], (char*)NULL, environ);
   int fd = open(self, O_RDONLY);
   if (strcmp(way, "fexecve") == 0) fexecve(fd, argv, environ);
   if (strcmp(way, "execveat") == 0) execveat(fd, "", argv, environ, AT_EMPTY_PATH);

@@ -1,0 +1,77 @@
+"""Hostile programs behave guarded as they do bare."""
+
+import pytest
+
+# Name, and arguments ("@" stands for the folder of programs).
+PROGRAMS = {
+    "after_exit": [],
+    "before_main": [],
+    "big_sparse": [],
+    "brk_sbrk": [],
+    "close_all_fds": [],
+    "dlopen_loop": ["@/dlopen_loop_library.so"],
+    "dlsym_alloc": [],
+    "every_hook": [],
+    "fork_threads": [],
+    "longjmp_signal": [],
+    "mmap_partial_unmap": [],
+    "mprotect_reserve": [],
+    "mremap_forms": [],
+    "no_env": [],
+    "own_malloc": [],
+    "realloc_patterns": [],
+    "reuse_fd_numbers": [],
+    "setuid_thread": [],
+    "sigmask_all": [],
+    "signal_handler": [],
+    "small_stack_threads": [],
+    "thread_storm": [],
+    "tls_destructor": [],
+    "vfork_exec": [],
+}
+EXPECTED_STATUS = {"after_exit": 7}
+# These ask for more than any machine has, so that a refusal is right.
+ASK_FOR_THE_IMPOSSIBLE = {"brk_sbrk", "every_hook", "mprotect_reserve", "mremap_forms"}
+
+
+@pytest.fixture
+def command(build, program):
+    def make(name):
+        folder = str(build / "tests" / "programs")
+        return [program(name)] + [part.replace("@", folder) for part in PROGRAMS[name]]
+
+    return make
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_prints_and_ends_the_same_bare_and_guarded(name, command, bare, guarded, session_files):
+    expected = bare(*command(name))
+    assert expected.status == EXPECTED_STATUS.get(name, 0), expected
+    assert guarded(*command(name)) == expected
+    if name not in ASK_FOR_THE_IMPOSSIBLE:
+        # A session without a refusal leaves no file.
+        assert session_files() == []
+
+
+@pytest.mark.parametrize("name", ["every_hook", "fork_threads", "vfork_exec", "own_malloc"])
+def test_is_as_bare_when_switched_off(name, command, bare, guarded, session_files):
+    assert guarded(*command(name), OOMGUARD="0") == bare(*command(name))
+    assert session_files() == []
+
+
+@pytest.mark.parametrize("name", ["every_hook", "fork_threads", "realloc_patterns", "close_all_fds"])
+def test_is_as_bare_where_it_is_not_the_run_program(name, command, bare, library):
+    assert bare(*command(name), LD_PRELOAD=str(library)) == bare(*command(name))
+
+
+@pytest.mark.parametrize("children", ["python", "all", "none"])
+@pytest.mark.parametrize("name", ["no_env", "vfork_exec", "fork_threads"])
+def test_is_as_bare_with_every_choice_of_children(name, children, command, bare, guarded):
+    assert guarded(*command(name), OOMGUARD_CHILDREN=children) == bare(*command(name))
+
+
+def test_every_program_is_in_the_list(build):
+    helpers = {"embedded_python", "exec_chain", "sanitized_child", "static_child"}
+    folder = build / "tests" / "programs"
+    built = {path.name for path in folder.iterdir() if path.is_file() and "." not in path.name}
+    assert built - helpers - {"Makefile"} == set(PROGRAMS)
