@@ -21,8 +21,7 @@ void set_library_path(const char* path) noexcept {
 
 const char* library_path() noexcept { return g_library_path.load(std::memory_order_acquire); }
 
-size_t drop_bytes(options::Children mode, const Target& target,
-                  const char* const* envp) noexcept {
+size_t drop_bytes(options::Children mode, const Target& target, const char* const* envp) noexcept {
   // The environment first: most programs never exec with us in it, and a look at strings is cheaper
   // than opening a file.
   const char* library = library_path();

@@ -1,7 +1,7 @@
 // Children that are not Python do not get the shim: the answer that the exec hooks ask for.
 //
-// Thread-safety: `set_library_path` once at start, before other threads; the rest is pure apart from
-// reading files. Callable from a hook, and between vfork and exec: yes.
+// Thread-safety: `set_library_path` once at start, before other threads; the rest is pure apart
+// from reading files. Callable from a hook, and between vfork and exec: yes.
 #pragma once
 
 #include <cstddef>

@@ -35,8 +35,8 @@ bool preloads_library(std::string_view list, std::string_view library_path) {
   }
 }
 
-// Writes "LD_PRELOAD=" and the entries that are not ours; at most as long as `variable`. Returns the
-// length without the terminating NUL; kPreload.size() where nothing is left of the list.
+// Writes "LD_PRELOAD=" and the entries that are not ours; at most as long as `variable`. Returns
+// the length without the terminating NUL; kPreload.size() where nothing is left of the list.
 size_t copy_other_entries(std::string_view variable, std::string_view library_path, char* out) {
   memcpy(out, kPreload.data(), kPreload.size());
   size_t at = kPreload.size();

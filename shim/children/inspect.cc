@@ -21,8 +21,8 @@ class File {
   File(int directory_fd, const char* path) {
     // Opening a device or a FIFO may block or do something; only regular files can be executed.
     struct stat status;
-    const long found = sys::call(SYS_newfstatat, directory_fd, sys::as_arg(path),
-                                 sys::as_arg(&status), 0);
+    const long found =
+        sys::call(SYS_newfstatat, directory_fd, sys::as_arg(path), sys::as_arg(&status), 0);
     if (found != 0 || !S_ISREG(status.st_mode)) return;
     mode_ = status.st_mode;
     fd_ = static_cast<int>(

@@ -13,9 +13,9 @@
 namespace oomguard::children {
 
 struct Target {
-  const char* path = nullptr;    // as given to exec; nullptr or "" with `directory_fd`: that file
-  int directory_fd = AT_FDCWD;   // what a relative path starts from
-  bool search_path = false;      // a name without a slash is looked up in PATH
+  const char* path = nullptr;   // as given to exec; nullptr or "" with `directory_fd`: that file
+  int directory_fd = AT_FDCWD;  // what a relative path starts from
+  bool search_path = false;     // a name without a slash is looked up in PATH
 };
 
 // `path_variable`: the value of PATH in this process (not in the child's environment: execvp uses

@@ -34,8 +34,8 @@ enum class Verdict : uint8_t { kKeep, kDrop };
 
 [[nodiscard]] std::string_view basename(std::string_view path) noexcept;
 
-// The first `count` characters, or all. string_view::substr would do, but it can throw, and that one
-// reference links libstdc++'s exception run-time, which allocates at load, into the shim.
+// The first `count` characters, or all. string_view::substr would do, but it can throw, and that
+// one reference links libstdc++'s exception run-time, which allocates at load, into the shim.
 [[nodiscard]] constexpr std::string_view first(std::string_view text, size_t count) noexcept {
   if (count < text.size()) text.remove_suffix(text.size() - count);
   return text;

@@ -1,5 +1,5 @@
-// Memory for a child's environment that is too large for the stack (10,000 variables take 80 KB, and
-// a thread may have 16 KiB).
+// Memory for a child's environment that is too large for the stack (10,000 variables take 80 KB,
+// and a thread may have 16 KiB).
 //
 // Between vfork and exec the child maps it in the parent's address space and is gone once exec has
 // succeeded, so nobody is left to unmap it. The child runs with the parent thread's thread-local
@@ -29,8 +29,8 @@ class Scratch {
 };
 
 // The process whose memory this is: vfork children see another number. Called at start. A child of
-// fork, which is not told, takes itself for a vfork child: it unmaps late, at the same thread's next
-// use, and nothing else differs.
+// fork, which is not told, takes itself for a vfork child: it unmaps late, at the same thread's
+// next use, and nothing else differs.
 void remember_process() noexcept;
 [[nodiscard]] bool in_vfork_child() noexcept;
 

@@ -23,7 +23,8 @@ using oomguard::interpose::real_execveat;
 using oomguard::interpose::with_child_environment;
 
 OOMGUARD_EXPORT int execve(const char* path, char* const argv[], char* const envp[]) noexcept {
-  return execute({.path = path}, envp, [&](char* const* env) { return real.execve(path, argv, env); });
+  return execute({.path = path}, envp,
+                 [&](char* const* env) { return real.execve(path, argv, env); });
 }
 
 OOMGUARD_EXPORT int execv(const char* path, char* const argv[]) noexcept {
@@ -77,7 +78,8 @@ OOMGUARD_EXPORT int execle(const char* path, const char* argument, ...) noexcept
   copy_arguments(argument, &list, argv);
   char* const* envp = va_arg(list, char* const*);
   va_end(list);
-  return execute({.path = path}, envp, [&](char* const* env) { return real.execve(path, argv, env); });
+  return execute({.path = path}, envp,
+                 [&](char* const* env) { return real.execve(path, argv, env); });
 }
 
 OOMGUARD_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) noexcept {
@@ -87,9 +89,8 @@ OOMGUARD_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) noex
 
 OOMGUARD_EXPORT int execveat(int fd, const char* path, char* const argv[], char* const envp[],
                              int flags) noexcept {
-  return execute({.path = path, .directory_fd = fd}, envp, [&](char* const* env) {
-    return real_execveat(fd, path, argv, env, flags);
-  });
+  return execute({.path = path, .directory_fd = fd}, envp,
+                 [&](char* const* env) { return real_execveat(fd, path, argv, env, flags); });
 }
 
 OOMGUARD_EXPORT int posix_spawn(pid_t* pid, const char* path,

@@ -16,7 +16,6 @@
 #include "shim/children/scratch.h"
 #include "shim/core/engine.h"
 #include "shim/core/session.h"
-#include "shim/core/session.h"
 #include "shim/interpose/real.h"
 
 namespace oomguard::interpose {
@@ -49,8 +48,8 @@ int execute(const children::Target& target, char* const* envp, Call call) {
 inline int real_execveat(int fd, const char* path, char* const* argv, char* const* envp,
                          int flags) {
   if (real.execveat != nullptr) return real.execveat(fd, path, argv, envp, flags);
-  const long result = sys::call(SYS_execveat, fd, sys::as_arg(path), sys::as_arg(argv),
-                                sys::as_arg(envp), flags);
+  const long result =
+      sys::call(SYS_execveat, fd, sys::as_arg(path), sys::as_arg(argv), sys::as_arg(envp), flags);
   errno = static_cast<int>(-result);
   return -1;
 }

@@ -1,5 +1,5 @@
-// Allocates after main has returned: in atexit functions, in destructors, in stdio's last flush, and
-// in another thread that goes on while the process is being taken down.
+// Allocates after main has returned: in atexit functions, in destructors, in stdio's last flush,
+// and in another thread that goes on while the process is being taken down.
 #include <pthread.h>
 #include <stdatomic.h>
 

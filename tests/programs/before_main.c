@@ -1,5 +1,5 @@
-// Allocates before libraries' constructors ran (preinit_array), in constructors and in an ifunc-free
-// order that a preloaded library cannot choose; blocks made early are freed late.
+// Allocates before libraries' constructors ran (preinit_array), in constructors and in an
+// ifunc-free order that a preloaded library cannot choose; blocks made early are freed late.
 #include "program.h"
 
 static char* g_from_preinit;
@@ -11,8 +11,8 @@ static void in_preinit(int argc, char** argv, char** env) {
   if (g_from_preinit != NULL) fill(g_from_preinit, 300000, 1);
   free(calloc(17, 3));
 }
-__attribute__((section(".preinit_array"), used)) static void (*const g_preinit)(int, char**,
-                                                                                char**) = in_preinit;
+__attribute__((section(".preinit_array"),
+               used)) static void (*const g_preinit)(int, char**, char**) = in_preinit;
 
 __attribute__((constructor(101))) static void in_constructor(void) {
   g_from_constructor = realloc(malloc(10), 5 << 20);

@@ -1,5 +1,5 @@
-// Opens and closes a library a few hundred times while another thread allocates: the loader allocates
-// under its own lock, and calls constructors and destructors that allocate, too.
+// Opens and closes a library a few hundred times while another thread allocates: the loader
+// allocates under its own lock, and calls constructors and destructors that allocate, too.
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,5 +1,5 @@
-// Looks the allocation functions up by dlsym (in every scope, and by version) and uses what it gets;
-// a look-up that fails makes dlsym allocate its error text.
+// Looks the allocation functions up by dlsym (in every scope, and by version) and uses what it
+// gets; a look-up that fails makes dlsym allocate its error text.
 #include <dlfcn.h>
 
 #include "program.h"

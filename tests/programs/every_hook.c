@@ -13,13 +13,13 @@ static const char* mapped(const void* pointer) {
   return pointer != MAP_FAILED ? "mapped" : "failed";
 }
 
-#define SHOW(call)                                      \
-  do {                                                  \
-    errno = kUntouched;                                 \
-    void* result = (call);                              \
-    int left = errno;                                   \
-    say("%-44s %s errno %d", #call, is(result), left);  \
-    free(result);                                       \
+#define SHOW(call)                                     \
+  do {                                                 \
+    errno = kUntouched;                                \
+    void* result = (call);                             \
+    int left = errno;                                  \
+    say("%-44s %s errno %d", #call, is(result), left); \
+    free(result);                                      \
   } while (0)
 
 static void plain(void) {
@@ -128,13 +128,13 @@ static void usable(void) {
   }
 }
 
-#define SHOW_MAP(size, protection, flags, fd, offset)                                        \
-  do {                                                                                       \
-    errno = kUntouched;                                                                      \
-    void* area = mmap(NULL, size, protection, flags, fd, offset);                            \
-    say("mmap(%s, %s, %s, %s, %s): %s errno %d", #size, #protection, #flags, #fd, #offset,   \
-        mapped(area), errno);                                                                \
-    if (area != MAP_FAILED) say("munmap %d", munmap(area, size));                            \
+#define SHOW_MAP(size, protection, flags, fd, offset)                                      \
+  do {                                                                                     \
+    errno = kUntouched;                                                                    \
+    void* area = mmap(NULL, size, protection, flags, fd, offset);                          \
+    say("mmap(%s, %s, %s, %s, %s): %s errno %d", #size, #protection, #flags, #fd, #offset, \
+        mapped(area), errno);                                                              \
+    if (area != MAP_FAILED) say("munmap %d", munmap(area, size));                          \
   } while (0)
 
 static void mappings(void) {

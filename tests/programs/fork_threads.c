@@ -25,7 +25,7 @@ static void* allocate_until_stopped(void* seed) {
   uint32_t state = (uint32_t)(uintptr_t)seed;
   while (!atomic_load(&g_stop)) {
     churn(&state, 150);
-    usleep(200);   // eight threads that never sleep would leave the children no processor
+    usleep(200);  // eight threads that never sleep would leave the children no processor
   }
   return NULL;
 }

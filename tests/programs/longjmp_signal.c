@@ -1,6 +1,7 @@
-// Leaves signal handlers by siglongjmp, out of loops that call allocation functions. The signal comes
-// only between calls (raise), as malloc itself demands; state a guard keeps across a call must not
-// be left half-done by it. C code under a hook may also longjmp across frames of callbacks (qsort).
+// Leaves signal handlers by siglongjmp, out of loops that call allocation functions. The signal
+// comes only between calls (raise), as malloc itself demands; state a guard keeps across a call
+// must not be left half-done by it. C code under a hook may also longjmp across frames of callbacks
+// (qsort).
 #include <setjmp.h>
 #include <signal.h>
 

@@ -27,8 +27,8 @@ static void take_apart(size_t pages) {
 static void replace_in_place(size_t pages) {
   char* area = make(pages);
   for (int i = 0; i < 50; ++i) {
-    char* same = mmap(area + kPage, (pages - 2) * kPage, PROT_READ | PROT_WRITE,
-                      kFlags | MAP_FIXED, -1, 0);
+    char* same =
+        mmap(area + kPage, (pages - 2) * kPage, PROT_READ | PROT_WRITE, kFlags | MAP_FIXED, -1, 0);
     EXPECT(same == area + kPage && same[0] == 0);
     memset(same, 1, (pages - 2) * kPage);
   }

@@ -1,5 +1,5 @@
-// A reservation of 1 TB without access, as arena allocators make, of which parts become writable, go
-// back and become writable again. Only what was made writable may count, and only once.
+// A reservation of 1 TB without access, as arena allocators make, of which parts become writable,
+// go back and become writable again. Only what was made writable may count, and only once.
 #include <sys/mman.h>
 
 #include "program.h"

@@ -1,6 +1,6 @@
 // What the hostile programs share. Each runs bare and guarded, and both must print the same: so no
-// addresses, no numbers of processes, no times; and `say` writes at once, because many of them fork,
-// crash through exec or allocate in places where stdio is not safe.
+// addresses, no numbers of processes, no times; and `say` writes at once, because many of them
+// fork, crash through exec or allocate in places where stdio is not safe.
 #pragma once
 
 #include <errno.h>
@@ -23,12 +23,12 @@ __attribute__((format(printf, 1, 2))) static inline void say(const char* format,
 }
 
 // A broken expectation ends the program with a status of its own, so that it fails bare, too.
-#define EXPECT(condition)                                            \
-  do {                                                               \
-    if (!(condition)) {                                              \
-      say("%s:%d: not true: %s", __FILE__, __LINE__, #condition);    \
-      _exit(98);                                                     \
-    }                                                                \
+#define EXPECT(condition)                                         \
+  do {                                                            \
+    if (!(condition)) {                                           \
+      say("%s:%d: not true: %s", __FILE__, __LINE__, #condition); \
+      _exit(98);                                                  \
+    }                                                             \
   } while (0)
 
 // Fills a block with bytes that depend on its seed, and checks them.

@@ -1,5 +1,5 @@
-// Built with AddressSanitizer, whose run-time must be the first library of the process: with the shim
-// preloaded before it, it refuses to start.
+// Built with AddressSanitizer, whose run-time must be the first library of the process: with the
+// shim preloaded before it, it refuses to start.
 #include "program.h"
 
 int main(void) {

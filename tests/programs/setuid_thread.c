@@ -1,6 +1,6 @@
-// The setuid family in a program with threads: glibc changes every thread's credentials by a signal,
-// and a thread that it does not know of would stay behind. All calls set what is set already; then
-// every task of the process must have the same ones.
+// The setuid family in a program with threads: glibc changes every thread's credentials by a
+// signal, and a thread that it does not know of would stay behind. All calls set what is set
+// already; then every task of the process must have the same ones.
 #include <dirent.h>
 #include <grp.h>
 #include <pthread.h>

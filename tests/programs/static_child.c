@@ -1,4 +1,5 @@
-// Linked statically: no loader, no preload. It says whether its environment still names the library.
+// Linked statically: no loader, no preload. It says whether its environment still names the
+// library.
 #include "program.h"
 
 int main(void) {

@@ -1,5 +1,5 @@
-// Allocates and frees while a thread is being taken apart: C++ thread_local destructors, pthread keys
-// that put themselves back, and blocks that one thread made and another's destructor frees.
+// Allocates and frees while a thread is being taken apart: C++ thread_local destructors, pthread
+// keys that put themselves back, and blocks that one thread made and another's destructor frees.
 #include <pthread.h>
 
 #include <cstddef>

@@ -11,7 +11,7 @@
 extern char** environ;
 
 enum Form { kExecve, kExecv, kExecvp, kExecvpe, kExecl, kExeclp, kExecle, kFexecve, kForms };
-static const char* const kNames[] = {"execve", "execv", "execvp", "execvpe",
+static const char* const kNames[] = {"execve", "execv",  "execvp", "execvpe",
                                      "execl",  "execlp", "execle", "fexecve"};
 
 // 0: the child ran and ended with status 0; else its status, or the errno of the call.
@@ -21,14 +21,30 @@ static int start(enum Form form, const char* path, const char* name, char* const
   pid_t child = vfork();
   if (child == 0) {
     switch (form) {
-      case kExecve: execve(path, argv, env); break;
-      case kExecv: execv(path, argv); break;
-      case kExecvp: execvp(name, argv); break;
-      case kExecvpe: execvpe(name, argv, env); break;
-      case kExecl: execl(path, name, "-c", "exit 0", (char*)NULL); break;
-      case kExeclp: execlp(name, name, "-c", "exit 0", (char*)NULL); break;
-      case kExecle: execle(path, name, "-c", "exit 0", (char*)NULL, env); break;
-      default: fexecve(fd, argv, env); break;
+      case kExecve:
+        execve(path, argv, env);
+        break;
+      case kExecv:
+        execv(path, argv);
+        break;
+      case kExecvp:
+        execvp(name, argv);
+        break;
+      case kExecvpe:
+        execvpe(name, argv, env);
+        break;
+      case kExecl:
+        execl(path, name, "-c", "exit 0", (char*)NULL);
+        break;
+      case kExeclp:
+        execlp(name, name, "-c", "exit 0", (char*)NULL);
+        break;
+      case kExecle:
+        execle(path, name, "-c", "exit 0", (char*)NULL, env);
+        break;
+      default:
+        fexecve(fd, argv, env);
+        break;
     }
     error = errno;
     _exit(96);
@@ -75,8 +91,8 @@ int main(void) {
   pthread_attr_t attributes;
   pthread_t thread;
   EXPECT(pthread_attr_init(&attributes) == 0);
-  // Room for the program's own frames above the least that the system allows.
-  EXPECT(pthread_attr_setstacksize(&attributes, (size_t)sysconf(_SC_THREAD_STACK_MIN) + 16384) == 0);
+  // The least that the system allows, and a page for this program's own frames.
+  EXPECT(pthread_attr_setstacksize(&attributes, (size_t)sysconf(_SC_THREAD_STACK_MIN) + 4096) == 0);
   EXPECT(pthread_create(&thread, &attributes, in_thread, large) == 0);
   EXPECT(pthread_join(thread, NULL) == 0);
   say("environment untouched %d", environ == before && environ[0] == first);

@@ -85,7 +85,8 @@ TEST(ReadElf, IsNotFooledByShortAndOtherFiles) {
   EXPECT_FALSE(read(files.write("empty", "")).is_elf);
   EXPECT_FALSE(read(files.write("script", "#!/bin/sh\nexit 0\n")).is_elf);
   EXPECT_FALSE(read(files.write("three", "\177EL")).is_elf);
-  const Answer answer = read(files.write("head", std::string("\177ELF\2\1\1", 7) + std::string(9, 0)));
+  const Answer answer =
+      read(files.write("head", std::string("\177ELF\2\1\1", 7) + std::string(9, 0)));
   EXPECT_TRUE(answer.is_elf);
   EXPECT_FALSE(answer.facts.native);
 }

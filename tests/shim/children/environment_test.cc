@@ -66,8 +66,7 @@ TEST(WithoutLibrary, KeepsTheOtherEntriesInOrder) {
 TEST(WithoutLibrary, TakesTheRunProgramMarkAndNoOtherSetting) {
   Environment environment({"OOMGUARD_BUDGET=1G", "OOMGUARD_RUN_PROGRAM=42",
                            "LD_PRELOAD=liboomguard.so", "OOMGUARD=1", "OOMGUARD_RUN=x"});
-  EXPECT_EQ((Strings{"OOMGUARD_BUDGET=1G", "OOMGUARD=1", "OOMGUARD_RUN=x"}),
-            environment.without());
+  EXPECT_EQ((Strings{"OOMGUARD_BUDGET=1G", "OOMGUARD=1", "OOMGUARD_RUN=x"}), environment.without());
 }
 
 TEST(WithoutLibrary, TreatsEveryPreloadVariable) {

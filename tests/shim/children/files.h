@@ -50,6 +50,8 @@ inline std::string contents(const std::string& path) {
 }
 
 // This test itself: native, dynamically linked, no Python.
-inline std::string own_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
+inline std::string own_program() {
+  return std::filesystem::read_symlink("/proc/self/exe").string();
+}
 
 }  // namespace oomguard::children

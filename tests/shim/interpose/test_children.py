@@ -45,9 +45,7 @@ def test_none_drops_it(way, program, guarded):
 
 @pytest.mark.parametrize("way", REPLACING + SPAWNING)
 @pytest.mark.parametrize("children, kept", [("python", 1), ("all", 1), ("none", 0)])
-def test_an_interpreter_under_another_name_counts_as_python(
-    way, children, kept, program, guarded
-):
+def test_an_interpreter_under_another_name_counts_as_python(way, children, kept, program, guarded):
     ended = guarded(
         program("exec_chain"),
         way,

@@ -59,7 +59,9 @@ def test_is_as_bare_when_switched_off(name, command, bare, guarded, session_file
     assert session_files() == []
 
 
-@pytest.mark.parametrize("name", ["every_hook", "fork_threads", "realloc_patterns", "close_all_fds"])
+@pytest.mark.parametrize(
+    "name", ["every_hook", "fork_threads", "realloc_patterns", "close_all_fds"]
+)
 def test_is_as_bare_where_it_is_not_the_run_program(name, command, bare, library):
     assert bare(*command(name), LD_PRELOAD=str(library)) == bare(*command(name))
 
