@@ -1,6 +1,6 @@
 #include "shim/budget/gate.h"
 
-#include <sched.h>
+#include <errno.h>
 #include <time.h>
 
 #include "collector/probe/process.h"
@@ -18,6 +18,8 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // Larger than any machine, small enough that sums of a few never overflow.
 constexpr Bytes kHuge = Bytes{1} << 60;
 constexpr int64_t kNoArenaNs = 1'000'000;
+// A request that stands in `pending_` longer than this was left by a longjmp out of a handler.
+constexpr int64_t kLostPendingNs = 5'000'000'000;
 
 uint32_t online_cpus() noexcept {
   unsigned long mask[128] = {};
@@ -63,11 +65,17 @@ void Gate::start() noexcept {
 }
 
 void Gate::on_fork_child() noexcept {
+  stale_.store(true, kRelaxed);
   pending_.store(0, kRelaxed);
   valid_until_ns_.store(0, kRelaxed);
   threads_.store(1, kRelaxed);
   alarm.on_fork_child();
+}
+
+void Gate::reopen_in_child() noexcept {
+  if (!stale_.exchange(false)) return;
   open_probes();
+  group_table.open(values_.directory, probe.group_key());
 }
 
 bool Gate::look(probe::Depth depth, int64_t now_ns, probe::Reading* reading,
@@ -86,10 +94,12 @@ bool Gate::look(probe::Depth depth, int64_t now_ns, probe::Reading* reading,
   }
   *headroom = probe::headroom(*reading, values_.swap_share_permille);
   if (headroom->bytes > kHuge) headroom->bytes = kHuge;
-  const Bytes in_flight = ledger.in_flight_bound(0, now_ns);
+  const Bytes in_flight = ledger.in_flight_bound(0, now_ns) + pending_.load(kRelaxed);
   const Bytes left = headroom->bytes - lines_now().large;
   // Where skeletons make the bound useless, only what is active counts.
-  const Bytes busy = in_flight < left / 4 ? in_flight : ledger.in_flight(0, now_ns, residency);
+  const Bytes busy = in_flight < left / 4
+                         ? in_flight
+                         : ledger.in_flight(0, now_ns, residency) + pending_.load(kRelaxed);
   const Bytes room = (left - busy) / 2;
   spent_.store(0, kRelaxed);
   room_.store(room, kRelaxed);
@@ -163,6 +173,7 @@ bool Gate::decide(Request request, int64_t now_ns, Bytes* held) noexcept {
   if (request.arena && now_ns < no_arena_until_ns_.load(kRelaxed)) return false;
   *held = request.size;
   const Bytes before = pending_.fetch_add(request.size, kRelaxed);
+  decided_ns_.store(now_ns, kRelaxed);
   GroupTable::Slot* slot = group_table.own();
   if (slot != nullptr) {
     slot->pending.store(before + request.size, kRelaxed);
@@ -174,11 +185,21 @@ bool Gate::decide(Request request, int64_t now_ns, Bytes* held) noexcept {
 }
 
 void Gate::release_pending(Bytes size) noexcept {
-  const Bytes left = pending_.fetch_sub(size, kRelaxed) - size;
+  Bytes before = pending_.load(kRelaxed);
+  Bytes left;
+  do {
+    left = before > size ? before - size : 0;  // forget_lost_pending may have been here
+  } while (!pending_.compare_exchange_weak(before, left, kRelaxed));
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
     slot->in_flight.fetch_add(size > kMiB ? size : 0, kRelaxed);  // until the watchdog's next sample
     slot->pending.store(left, kRelaxed);
   }
+}
+
+void Gate::forget_lost_pending(int64_t now_ns) noexcept {
+  if (pending_.load(kRelaxed) == 0 || now_ns - decided_ns_.load(kRelaxed) < kLostPendingNs) return;
+  pending_.store(0, kRelaxed);
+  if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) slot->pending.store(0, kRelaxed);
 }
 
 // The request meets its line. Refused only where that is handled, and not before everything that
@@ -240,15 +261,19 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller) 
   }
   if (gate.mode() == Gate::Mode::kStarting || thread_state.in_slow_path != 0) return;
   watching_ = true;
+  const int saved_errno = errno;
   const SlowPathScope scope;
+  if (gate.stale_.load(kRelaxed)) gate.reopen_in_child();
   if (thread_state.thread_id == 0) gate.threads_.fetch_add(1, kRelaxed);
   const int32_t self = current_thread_id();
   chores::on_slow_path(self);
   gate.last_spender_.store(self, kRelaxed);
-  if (size > static_cast<size_t>(kHuge)) return;  // the real call answers this one
-  const Request request{kind, static_cast<Bytes>(size), caller_};
-  granted_ = gate.decide(request, program_now_ns(), &pending_);
-  if (granted_) gate.granted_.fetch_add(request.size, kRelaxed);
+  if (size <= static_cast<size_t>(kHuge)) {  // anything larger is the real call's to answer
+    const Request request{kind, static_cast<Bytes>(size), caller_};
+    granted_ = gate.decide(request, program_now_ns(), &pending_);
+    if (granted_) gate.granted_.fetch_add(request.size, kRelaxed);
+  }
+  errno = saved_errno;
 }
 
 void Admission::block(void* address, size_t size, bool from_heap) noexcept {

@@ -52,7 +52,8 @@ class Gate {
   void start() noexcept;
   void set_mode(Mode mode) noexcept { mode_.store(mode, std::memory_order_release); }
   Mode mode() const noexcept { return mode_.load(std::memory_order_acquire); }
-  // After fork, in the child: descriptors of /proc/self belong to the parent.
+  // After fork, in the child: descriptors of /proc/self belong to the parent, so they are opened
+  // again, by the child's first slow path (most children become another program before that).
   void on_fork_child() noexcept;
 
   // One look at the limits; refreshes what the cheap path uses. False: nothing could be read.
@@ -70,6 +71,9 @@ class Gate {
   uint32_t cpus() const noexcept { return cpus_; }
   uint32_t swap_share() const noexcept { return values_.swap_share_permille; }
   const options::Values& values() const noexcept { return values_; }
+  // How many threads share the credit; counted up as they come, set right by the watchdog.
+  void set_threads(uint32_t threads) noexcept { threads_.store(threads, std::memory_order_relaxed); }
+  void forget_lost_pending(int64_t now_ns) noexcept;
   void count_fault() noexcept { faults_.fetch_add(1, std::memory_order_relaxed); }
   uint64_t faults() const noexcept { return faults_.load(std::memory_order_relaxed); }
 
@@ -86,6 +90,7 @@ class Gate {
   // `held`: what of the request stands in `pending_` and must be released.
   bool decide(Request request, int64_t now_ns, Bytes* held) noexcept;
   void open_probes() noexcept;
+  void reopen_in_child() noexcept;
   void release_pending(Bytes size) noexcept;
   bool fits_cached(const Request& request, int64_t now_ns) noexcept;
   bool fits_now(const Request& request, int64_t now_ns, Bytes pending, Judgement* out) noexcept;
@@ -104,6 +109,8 @@ class Gate {
   std::atomic<int64_t> valid_until_ns_{0};
   std::atomic<Bytes> spent_{0};
   std::atomic<Bytes> pending_{0};
+  std::atomic<int64_t> decided_ns_{0};
+  std::atomic<bool> stale_{false};
   std::atomic<int64_t> granted_{0};
   std::atomic<int64_t> no_arena_until_ns_{0};
   std::atomic<uint32_t> threads_{0};

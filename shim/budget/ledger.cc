@@ -54,6 +54,7 @@ void Ledger::add(const Block& block) noexcept {
     block_filter.add(reinterpret_cast<void*>(block.address));
     total_bytes_.fetch_add(block.size_bytes, kRelaxed);
     count_.fetch_add(1, kRelaxed);
+    if (!block.from_heap) mappings_.fetch_add(1, kRelaxed);
     keys_[slot].store(block.address, std::memory_order_release);  // pairs with slot_of's acquire
     set_incomplete(slot, true);
     return;
@@ -83,6 +84,7 @@ bool Ledger::remove(uintptr_t address, Block* out) noexcept {
   block_filter.remove(reinterpret_cast<void*>(address));
   total_bytes_.fetch_sub(block.size_bytes, kRelaxed);
   count_.fetch_sub(1, kRelaxed);
+  if (!block.from_heap) mappings_.fetch_sub(1, kRelaxed);
   keys_[slot].store(0, std::memory_order_release);
   block.address = address;
   if (out != nullptr) *out = block;
@@ -98,7 +100,7 @@ bool Ledger::find(uintptr_t address, Block* out) const noexcept {
 
 void Ledger::unmap(uintptr_t address, size_t size) noexcept {
   const uintptr_t end = address + size;
-  if (count() == 0 || end <= address) return;
+  if (mappings_.load(kRelaxed) == 0 || end <= address) return;
   for (size_t slot = 0; slot < kSlots; ++slot) {
     const uintptr_t start = keys_[slot].load(std::memory_order_acquire);
     if (start <= kBusy || start >= end) continue;

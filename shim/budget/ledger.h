@@ -88,6 +88,7 @@ class Ledger {
   std::atomic<uint64_t> incomplete_[kSlots / 64] = {};
   std::atomic<int64_t> total_bytes_{0};
   std::atomic<uint32_t> count_{0};
+  std::atomic<uint32_t> mappings_{0};  // blocks that munmap may meet
   std::atomic<uint64_t> dropped_{0};
 };
 

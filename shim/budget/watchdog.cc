@@ -79,10 +79,22 @@ Bytes needed_of(const Judgement& judgement) {
 
 bool near(Bytes headroom) { return headroom < 2 * gate.reserve() + 512 * kMiB; }
 
+// The link count of /proc/self/task is the number of threads and two.
+uint32_t count_threads() {
+  struct stat status;
+  if (sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg("/proc/self/task"), sys::as_arg(&status), 0) != 0 ||
+      status.st_nlink < 4) {
+    return 1;
+  }
+  return static_cast<uint32_t>(status.st_nlink) - 3;  // the watchdog itself is one
+}
+
 // Reads the limits; false where nothing could be read.
 bool read_limits(Look* look) {
   if (look->now_ns - look->refreshed_ns > kRefreshNs) {
     gate.probe.refresh();
+    gate.set_threads(count_threads());
+    gate.forget_lost_pending(look->now_ns);
     look->refreshed_ns = look->now_ns;
   }
   if (near(look->headroom) && look->now_ns - look->text_ns > kTextNs) {

@@ -74,8 +74,6 @@ void after_fork_in_child() noexcept {
   gate.on_fork_child();
   python::on_fork_child();
   budget::watchdog::on_fork_child();
-  const char* directory = gate.values().directory;
-  budget::group_table.open(directory, gate.probe.group_key());
 }
 
 void guard(const options::Values& values) noexcept {
