@@ -86,6 +86,10 @@ long KernelFile::pread(PathRef path, void* buffer, size_t size, int64_t offset) 
     // ENODEV: the control group was removed; one of the same name may have taken its place.
     // EBADF: closed since the comparison.
     if (got != -ENODEV && got != -EBADF) return got;
+    if (got == -ENODEV && token_.compare_exchange_strong(token, 0)) {
+      sys::close(number_of(token));
+      token = 0;
+    }
   }
   // A program that is closing everything at this moment may close the new descriptor, too.
   long got = -EBADF;
@@ -105,11 +109,7 @@ long KernelFile::pread(PathRef path, void* buffer, size_t size, int64_t offset) 
   const uint64_t fresh = token_of(fd);
   const long got = sys::pread(fd, buffer, size, offset);
   const bool kept = fresh != 0 && got >= 0 && token_.compare_exchange_strong(seen, fresh);
-  const uint64_t dropped = kept ? seen : fresh;
-  // `seen` is still open where its group was removed.
-  if (dropped != 0 && (!kept || seen != fresh) && token_of(number_of(dropped)) == dropped) {
-    sys::close(number_of(dropped));
-  }
+  if (!kept && fresh != 0 && token_of(fd) == fresh) sys::close(fd);
   return got;
 }
 

@@ -140,7 +140,7 @@ void Probe::refresh() {
   if (state.refreshing.exchange(true)) return;
   read_rlimits(state);
   const uint64_t hash = hash_cgroup_text(state);
-  if (hash != state.cgroup_text_hash && switch_table(state)) {
+  if (hash != 0 && hash != state.cgroup_text_hash && switch_table(state)) {
     state.cgroup_text_hash = hash;
   } else {
     TableReader table(state);
