@@ -1,0 +1,108 @@
+"""What all verbs have in common: help, versions, bad values."""
+
+import re
+
+import pytest
+
+VERBS = (
+    [],
+    ["run"],
+    ["env"],
+    ["limits"],
+    ["report"],
+    ["kernelspec"],
+    ["kernelspec", "install"],
+    ["kernelspec", "list"],
+    ["kernelspec", "remove"],
+)
+GUARD_OPTIONS = {
+    "--budget": "auto, a size (28G, 512MiB), or a share (80%)",
+    "--reserve": "auto, or a size (64MiB)",
+    "--swap-share": "a share from 0% to 100%",
+    "--children": "python, all, or none",
+    "--on-limit": "raise, warn, or exit",
+    "--exit-code": "137, or keep",
+}
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: " ".join(verb) or "(none)")
+def test_help_goes_to_stdout(tool, verb):
+    result = tool(*verb, "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "Usage: oomguard" in result.stdout
+
+
+def test_version_is_one_line(tool):
+    result = tool("--version")
+    assert result.returncode == 0
+    assert re.fullmatch(r"oomguard \d+\.\d+\.\d+\n", result.stdout)
+
+
+def test_top_help_lists_the_exit_statuses(tool):
+    text = tool("--help").stdout
+    for status in (0, 1, 2, 3, 4, 5, 6, 126, 127):
+        assert re.search(rf"^ +{status}  \w", text, re.M), status
+
+
+@pytest.mark.parametrize("verb", (["run"], ["env"], ["kernelspec", "install"]), ids="-".join)
+def test_help_names_every_option_with_its_forms(tool, verb):
+    text = tool(*verb, "--help").stdout
+    for option, forms in GUARD_OPTIONS.items():
+        assert option in text
+        assert f"[{forms}; default: " in text
+    assert "--keep-frames" in text and "--dir" in text
+
+
+@pytest.mark.parametrize("option", GUARD_OPTIONS)
+def test_a_bad_value_exits_2_and_says_what_would_be_accepted(tool, option):
+    result = tool("env", option, "nonsense")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"oomguard env: {option}: 'nonsense' is not accepted; accepted: {GUARD_OPTIONS[option]}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    (
+        [],
+        ["fly"],
+        ["env", "--bogus"],
+        ["env", "--format", "toml"],
+        ["env", "--budget"],
+        ["env", "--dir", ""],
+        ["report", "--format", "xml"],
+        ["limits", "--pid", "x"],
+        ["kernelspec", "install", "--user", "--sys-prefix"],
+        ["kernelspec", "install", "--name", "has space"],
+        ["kernelspec", "remove"],
+        ["run"],
+        ["run", "--bogus", "true"],
+        ["run", "--budget", "zero", "true"],
+    ),
+    ids=" ".join,
+)
+def test_bad_usage_is_one_line_and_exit_2(tool, arguments):
+    result = tool(*arguments)
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.startswith("oomguard") and result.stderr.count("\n") == 1
+
+
+def test_a_bad_variable_is_named_too(tool):
+    result = tool("run", "true", env={"OOMGUARD_RESERVE": "much"})
+    assert result.returncode == 2
+    assert "OOMGUARD_RESERVE: 'much' is not accepted; accepted: auto, or a size" in result.stderr
+
+
+def test_output_that_cannot_be_written_is_an_error(tool):
+    with open("/dev/full", "w") as full:
+        import subprocess
+
+        result = subprocess.run(
+            [tool.command, "env"], env=tool.environment, stdout=full, stderr=subprocess.PIPE,
+            text=True, timeout=60,
+        )
+    assert result.returncode == 4
+    assert "could not be written" in result.stderr
