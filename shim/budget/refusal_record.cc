@@ -67,6 +67,14 @@ void fill_blocks(bool look_at_pages, int64_t now_ns, record::RefusalRecord* out)
   out->recorded_blocks = ledger.count();
 }
 
+// The limit counts other processes too: a group's or the machine's, not one of this process alone.
+bool is_shared_limit(const Judgement& judgement) noexcept {
+  if (judgement.headroom.level >= judgement.reading.level_count) return false;
+  const probe::LimitKind kind = judgement.reading.levels[judgement.headroom.level].kind;
+  return kind == probe::LimitKind::kCgroupV1 || kind == probe::LimitKind::kCgroupV2 ||
+         kind == probe::LimitKind::kMachine;
+}
+
 // The largest other processes of the innermost group, largest first.
 void fill_neighbours(int32_t own_pid, record::RefusalRecord* out) noexcept {
   int32_t pids[kNeighboursLooked];
@@ -148,7 +156,7 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   fill_levels(judgement, &out);
   fill_blocks(detailed, now_ns, &out);
   out.neighbour_count = 0;
-  if (detailed) fill_neighbours(out.pid, &out);
+  if (detailed && is_shared_limit(judgement)) fill_neighbours(out.pid, &out);
   out.sequence.store(number, std::memory_order_release);  // pairs with the readers' acquire
   return number;
 }
