@@ -46,6 +46,15 @@ _KINDS = {
     8: "brk",
     32: "touch",
 }
+# probe::LimitKind, in the words of Usage.limit_name.
+_LIMITS = {
+    1: "container",
+    2: "container",
+    3: "machine",
+    4: "address space (ulimit -v)",
+    5: "data (ulimit -d)",
+    6: "budget",
+}
 
 
 class MemoryLimit(BaseException):
@@ -74,7 +83,8 @@ def last_refusal():
         return None
     found["kind"] = _KINDS.get(found["kind"], "other")
     found["time"] = found.pop("time_ns") / 1e9
-    found["limit_name"] = found.pop("limit_path")
+    limit, path = _LIMITS.get(found.pop("limit_kind"), ""), found.pop("limit_path")
+    found["limit_name"] = "%s (%s)" % (limit, path) if path else limit
     del found["outcome"]
     return Refusal(**found)
 

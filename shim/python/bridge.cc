@@ -78,6 +78,7 @@ bool put_refusal(PyObject* dict, const record::RefusalRecord& refusal) noexcept 
          put(dict, "outcome", static_cast<int64_t>(refusal.outcome)) &&
          put(dict, "request_bytes", refusal.request_bytes) &&
          put(dict, "limit", limit_or_none(limit)) && put(dict, "used", used) &&
+         put(dict, "limit_kind", static_cast<int64_t>(level != nullptr ? level->kind : 0)) &&
          put(dict, "limit_path", text(level != nullptr ? level->path : "")) &&
          put(dict, "surfaced", api.PyBool_FromLong(refusal.surfaced != 0)) &&
          put(dict, "module", text(refusal.module)) && put(dict, "where", text(refusal.where));

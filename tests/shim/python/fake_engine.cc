@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "collector/probe/probe.h"
 #include "shim/core/engine.h"
 #include "shim/python/bootstrap.h"
 
@@ -66,6 +67,7 @@ uint64_t record_refusal(size_t bytes, record::RequestKind kind, int32_t thread) 
   slot.surfaced = 0;
   slot.level_count = 1;
   slot.levels[0].binds = 1;
+  slot.levels[0].kind = static_cast<uint32_t>(probe::LimitKind::kCgroupV1);
   slot.levels[0].limit_bytes = 6LL << 30;
   slot.levels[0].usage_bytes = 5LL << 30;
   strcpy(slot.levels[0].path, "/fake/group");

@@ -25,7 +25,7 @@ def test_last_refusal_and_report(script):
         "print(oomguard.report(), end='')\nprint(oomguard.report(full=True), end='')\n"
     )
     assert run.out == (
-        "1 True malloc 6 5\nTrue /fake/group fake.so False\nTrue\n"
+        "1 True malloc 6 5\nTrue container (/fake/group) fake.so False\nTrue\n"
         "REPORT 1 program\nAt: \nREPORT 1 full\nAt: \n"
     ), run
 
