@@ -1,6 +1,7 @@
 #include "collector/probe/kernel_text.h"
 
 #include <errno.h>
+#include <sys/auxv.h>
 
 namespace oomguard::probe {
 namespace {
@@ -163,6 +164,14 @@ int read_keyed_once(PathRef path, KeyedValue* wanted, size_t count) {
         wanted, count);
   };
   return retry_torn(scan(), scan);
+}
+
+Bytes page_size() {
+#if defined(__x86_64__)
+  return 4096;
+#else
+  return static_cast<Bytes>(getauxval(AT_PAGESZ));  // reads a variable of libc's, no errno
+#endif
 }
 
 int CharStream::refill() {

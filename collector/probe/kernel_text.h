@@ -41,6 +41,9 @@ struct KeyedValue {
 // The lines of one text in order, for the tests and the two readers above.
 void match_line(const char* line, const char* end, KeyedValue* wanted, size_t count);
 
+// Bytes of a page; statm and pagemap count in pages.
+Bytes page_size();
+
 // A file read from start to end in small pieces, one character at a time.
 class CharStream {
  public:

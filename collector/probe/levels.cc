@@ -94,7 +94,7 @@ bool read_statm(State& state, Bytes (&fields)[7]) {
   const char* const end = text + got;
   for (Bytes& field : fields) {
     if (!parse_number(&at, end, &field)) return false;
-    if (__builtin_mul_overflow(field, state.page_size, &field)) field = kUnlimited;
+    if (__builtin_mul_overflow(field, page_size(), &field)) field = kUnlimited;
     while (at != end && *at == ' ') ++at;
   }
   return true;

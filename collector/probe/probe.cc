@@ -1,7 +1,5 @@
 #include "collector/probe/probe.h"
 
-#include <sys/auxv.h>
-
 #include "collector/probe/groups.h"
 #include "collector/probe/kernel_text.h"
 #include "collector/probe/levels.h"
@@ -21,7 +19,6 @@ bool set_paths(State& state, const Config& config) {
   state.root[length] = '\0';
   state.root_length = static_cast<uint32_t>(length);
   state.pid = config.pid;
-  state.page_size = static_cast<Bytes>(getauxval(AT_PAGESZ));  // no errno, no thread-local access
   char name[16] = "self";
   if (config.pid > 0) {
     char* at = name + sizeof(name) - 1;

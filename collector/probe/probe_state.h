@@ -67,7 +67,6 @@ struct State {
   char root[kMaxRoot];
   uint32_t root_length;
   int pid;
-  Bytes page_size;
   char proc[kMaxRoot + 8];   // "/proc"
   char self[kMaxRoot + 24];  // "/proc/self" or "/proc/PID"
   Bytes budget_bytes;        // 0: none

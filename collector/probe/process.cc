@@ -1,7 +1,5 @@
 #include "collector/probe/process.h"
 
-#include <sys/auxv.h>
-
 #include "collector/probe/kernel_text.h"
 
 namespace oomguard::probe {
@@ -92,9 +90,8 @@ bool read_status(int pid, ProcessStatus* out) {
       !skip_to_number(&at, text + got, 1, &shared)) {
     return false;
   }
-  const Bytes page_size = static_cast<Bytes>(getauxval(AT_PAGESZ));
-  status.resident = resident * page_size;
-  status.resident_anonymous = resident > shared ? (resident - shared) * page_size : 0;
+  status.resident = resident * page_size();
+  status.resident_anonymous = resident > shared ? (resident - shared) * page_size() : 0;
   *out = status;
   return true;
 }

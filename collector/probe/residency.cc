@@ -1,7 +1,6 @@
 #include "collector/probe/residency.h"
 
 #include <linux/ioctl.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 
 #include "collector/probe/kernel_text.h"
@@ -136,7 +135,7 @@ bool read_mapping(CharStream& in, Mapping* out) {
 
 bool Residency::open() {
   file_.close();
-  page_size_ = static_cast<uint32_t>(getauxval(AT_PAGESZ));
+  page_size_ = static_cast<uint32_t>(page_size());
   usable_ = check_kernel();
   return usable_;
 }
