@@ -5,23 +5,26 @@
 namespace oomguard::budget {
 
 bool Alarm::ready(int64_t now_ns) const noexcept {
-  return signal_.load() != 0 && !pending_.load(std::memory_order_acquire) &&
+  const int64_t sent_ns = sent_ns_.load(std::memory_order_acquire);
+  return signal_.load() != 0 && (sent_ns == 0 || now_ns - sent_ns > kLostNs) &&
          now_ns - handled_ns_.load(std::memory_order_relaxed) > kPauseNs;
 }
 
 bool Alarm::send(uint64_t number, int32_t growing_thread, int64_t now_ns) noexcept {
-  if (!ready(now_ns) || pending_.exchange(true, std::memory_order_acq_rel)) return false;
+  int64_t before = sent_ns_.load(std::memory_order_acquire);
+  if (!ready(now_ns)) return false;
+  if (!sent_ns_.compare_exchange_strong(before, now_ns, std::memory_order_acq_rel)) return false;
   refusal_.store(number, std::memory_order_relaxed);
   growing_thread_.store(growing_thread, std::memory_order_relaxed);
   const long pid = sys::call(SYS_getpid);
   if (sys::call(SYS_tgkill, pid, pid, signal_.load()) == 0) return true;
-  pending_.store(false, std::memory_order_release);
+  sent_ns_.store(0, std::memory_order_release);
   return false;
 }
 
 void Alarm::handled(int64_t now_ns) noexcept {
   handled_ns_.store(now_ns, std::memory_order_relaxed);
-  pending_.store(false, std::memory_order_release);
+  sent_ns_.store(0, std::memory_order_release);
 }
 
 uint64_t Alarm::refusal(int32_t* growing_thread) const noexcept {

@@ -19,14 +19,17 @@ class Alarm {
   bool send(uint64_t number, int32_t growing_thread, int64_t now_ns) noexcept;
   void handled(int64_t now_ns) noexcept;
   uint64_t refusal(int32_t* growing_thread) const noexcept;
-  void on_fork_child() noexcept { pending_.store(false); }
+  void on_fork_child() noexcept { sent_ns_.store(0); }
 
  private:
   // After its handler ended the program gets this long to unwind before the next alarm.
   static constexpr int64_t kPauseNs = 100'000'000;
+  // An alarm that was not handled for so long is lost: the program put a handler of its own there.
+  // Long enough for one call into C that lets no Python handler run.
+  static constexpr int64_t kLostNs = 30'000'000'000;
 
   std::atomic<int32_t> signal_{0};
-  std::atomic<bool> pending_{false};
+  std::atomic<int64_t> sent_ns_{0};  // of the alarm whose handler has not ended, 0: none
   std::atomic<int64_t> handled_ns_{0};
   std::atomic<uint64_t> refusal_{0};
   std::atomic<int32_t> growing_thread_{0};

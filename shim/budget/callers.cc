@@ -240,11 +240,13 @@ bool made_by_rust(const char* path) noexcept {
       sys::pread(fd, &names, sizeof names,
                  static_cast<int64_t>(header.e_shoff + header.e_shstrndx * sizeof names)) ==
           static_cast<long>(sizeof names)) {
-    for (uint16_t i = 0; i < header.e_shnum && !rust; ++i) {
+    for (uint16_t i = 0; i < header.e_shnum; ++i) {
       Elf64_Shdr section;
       const auto at = static_cast<int64_t>(header.e_shoff + i * sizeof section);
       if (sys::pread(fd, &section, sizeof section, at) != static_cast<long>(sizeof section)) break;
-      if (is_comment_section(fd, names, section)) rust = comment_names_rustc(fd, section);
+      if (!is_comment_section(fd, names, section)) continue;
+      rust = comment_names_rustc(fd, section);
+      break;  // a file has one; a hostile one gets no more reads than that
     }
   }
   sys::close(fd);

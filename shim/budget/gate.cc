@@ -92,6 +92,11 @@ bool Gate::look(probe::Depth depth, int64_t now_ns, probe::Reading* reading,
     count_fault();
     return false;
   }
+  for (uint32_t i = 0; i < reading->level_count; ++i) {
+    if (reading->levels[i].kind == probe::LimitKind::kMachine) {
+      reading->levels[i].limit -= machine_line_.load(kRelaxed);
+    }
+  }
   *headroom = probe::headroom(*reading, values_.swap_share_permille);
   if (headroom->bytes > kHuge) headroom->bytes = kHuge;
   const Bytes in_flight = ledger.in_flight_bound(0, now_ns) + pending_.load(kRelaxed);
@@ -112,7 +117,7 @@ bool Gate::look(probe::Depth depth, int64_t now_ns, probe::Reading* reading,
 bool Gate::fits_cached(const Request& request, int64_t now_ns) noexcept {
   if (now_ns >= valid_until_ns_.load(kRelaxed)) return false;
   const Bytes room = room_.load(kRelaxed);
-  if (request.size > room) return false;
+  if (request.size > room / 16) return false;  // a large share is decided with what is in flight
   const Bytes credit = credit_slice(room, threads_.load(kRelaxed));
   const Bytes spent = spent_.fetch_add(request.size + credit, kRelaxed) + request.size + credit;
   if (spent > room) return false;
@@ -142,6 +147,7 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
     out->small = request.arena || request.size < large_threshold(headroom) ||
                  (incident.grace() && request.size <= kSmallInGrace);
     out->line = out->small ? now_lines.small : now_lines.large;
+    out->neighbours = others.pending + others.in_flight;
     out->pending = pending + others.pending;
     out->in_flight = bound + others.in_flight;
     if (depth == probe::Depth::kFull && request.size + out->line + out->pending + out->in_flight > headroom) {
@@ -190,10 +196,7 @@ void Gate::release_pending(Bytes size) noexcept {
   do {
     left = before > size ? before - size : 0;  // forget_lost_pending may have been here
   } while (!pending_.compare_exchange_weak(before, left, kRelaxed));
-  if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
-    slot->in_flight.fetch_add(size > kMiB ? size : 0, kRelaxed);  // until the watchdog's next sample
-    slot->pending.store(left, kRelaxed);
-  }
+  if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) slot->pending.store(left, kRelaxed);
 }
 
 void Gate::forget_lost_pending(int64_t now_ns) noexcept {
@@ -214,16 +217,15 @@ bool Gate::over_line(const Request& request, int64_t now_ns, Bytes pending,
     }
     return true;
   }
-  if (!request.arena && incident.claim_relief()) {
-    const Bytes shortfall = request.size + judgement->line + judgement->in_flight +
-                            judgement->pending - judgement->headroom.bytes;
-    const bool trimmed = relief::release(shortfall);
-    group_table.refresh_others(now_ns);
-    const bool neighbours = group_table.joined();
-    if ((trimmed || neighbours) && fits_now(request, program_now_ns(), pending, judgement)) {
-      return true;
-    }
+  const Bytes shortfall = request.size + judgement->line + judgement->in_flight +
+                          judgement->pending - judgement->headroom.bytes;
+  bool again = false;
+  if (!request.arena && judgement->neighbours > 0 && judgement->neighbours >= shortfall) {
+    group_table.refresh_others(now_ns);  // what they published may be a tick old
+    again = true;
   }
+  if (!request.arena && incident.claim_relief()) again = relief::release(shortfall) || again;
+  if (again && fits_now(request, program_now_ns(), pending, judgement)) return true;
   return refuse(request, now_ns, *judgement);
 }
 
@@ -278,6 +280,9 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller) 
 
 void Admission::block(void* address, size_t size, bool from_heap) noexcept {
   if (!watching_ || address == nullptr || size <= kRecordedAbove) return;
+  if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
+    slot->in_flight.fetch_add(static_cast<int64_t>(size), kRelaxed);  // until the watchdog's next look
+  }
   ledger.add({reinterpret_cast<uintptr_t>(address), static_cast<int64_t>(size), -1,
               program_now_ns(), caller_, current_thread_id(), from_heap});
 }

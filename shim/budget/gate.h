@@ -40,6 +40,7 @@ struct Judgement {
   Bytes line = 0;
   Bytes in_flight = 0;
   Bytes pending = 0;
+  Bytes neighbours = 0;  // what of the two is other processes'
   bool small = false;
 };
 
@@ -71,6 +72,8 @@ class Gate {
   uint32_t cpus() const noexcept { return cpus_; }
   uint32_t swap_share() const noexcept { return values_.swap_share_permille; }
   const options::Values& values() const noexcept { return values_; }
+  // What another killer on this machine wants left of MemAvailable (probe/killers.h).
+  void set_machine_line(Bytes line) noexcept { machine_line_.store(line, std::memory_order_relaxed); }
   // How many threads share the credit; counted up as they come, set right by the watchdog.
   void set_threads(uint32_t threads) noexcept { threads_.store(threads, std::memory_order_relaxed); }
   void forget_lost_pending(int64_t now_ns) noexcept;
@@ -104,6 +107,7 @@ class Gate {
   uint32_t cpus_ = 1;
   std::atomic<Bytes> reserve_{0};
   std::atomic<Bytes> blind_{0};
+  std::atomic<Bytes> machine_line_{0};
   // The last answer: half of what was left then, until when it may be used, what was granted since.
   std::atomic<Bytes> room_{0};
   std::atomic<int64_t> valid_until_ns_{0};

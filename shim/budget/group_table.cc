@@ -16,7 +16,19 @@ constexpr size_t kPath = 384;
 
 int32_t own_pid() { return static_cast<int32_t>(sys::call(SYS_getpid)); }
 
-bool alive(int32_t pid) { return sys::call(SYS_kill, pid, 0) != -ESRCH; }
+bool alive(int32_t pid) { return pid > 0 && sys::call(SYS_kill, pid, 0) != -ESRCH; }
+
+// Of this boot's clock and not older than a moment. A file that outlived a reboot holds heartbeats
+// from what is the future now.
+bool is_fresh(int64_t heartbeat_ns, int64_t now_ns) {
+  return heartbeat_ns > now_ns - GroupTable::kFreshNs && heartbeat_ns < now_ns + GroupTable::kFreshNs;
+}
+
+// Whatever a slot holds, sums of all slots stay far from overflowing.
+int64_t plausible(int64_t bytes) {
+  constexpr int64_t kMost = int64_t{1} << 52;
+  return bytes < 0 ? 0 : bytes > kMost ? kMost : bytes;
+}
 
 bool append(char* out, size_t* used, const char* text) {
   for (; *text != '\0'; ++text) {
@@ -27,13 +39,57 @@ bool append(char* out, size_t* used, const char* text) {
   return true;
 }
 
-bool table_path(const char* directory, uint64_t key, char* out) {
+// A descriptor of <directory>/groups, or -errno where it is not a folder that this user alone may
+// write to.
+int open_folder(const char* directory) {
+  char path[kPath];
   size_t used = 0;
-  if (!append(out, &used, directory) || !append(out, &used, "/groups")) return false;
-  sys::call(SYS_mkdirat, AT_FDCWD, sys::as_arg(out), 0700);
-  char name[24] = "/";
-  for (int i = 0; i < 16; ++i) name[1 + i] = "0123456789abcdef"[(key >> (60 - 4 * i)) & 15];
-  return append(out, &used, name);
+  if (!append(path, &used, directory) || !append(path, &used, "/groups")) return -ENAMETOOLONG;
+  sys::call(SYS_mkdirat, AT_FDCWD, sys::as_arg(path), 0700);
+  const int fd = sys::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (fd < 0) return fd;
+  struct stat status;
+  if (sys::fstat(fd, &status) == 0 && (status.st_mode & 022) == 0 &&
+      status.st_uid == static_cast<uid_t>(sys::call(SYS_geteuid))) {
+    return fd;
+  }
+  sys::close(fd);
+  return -EPERM;
+}
+
+// A descriptor of the group's file, or -errno where it is not a file of this user's.
+int open_file(const char* directory, uint64_t key) {
+  const int folder = open_folder(directory);
+  if (folder < 0) return folder;
+  char name[17] = "";
+  for (int i = 0; i < 16; ++i) name[i] = "0123456789abcdef"[(key >> (60 - 4 * i)) & 15];
+  const auto fd = static_cast<int>(
+      sys::call(SYS_openat, folder, sys::as_arg(name),
+                O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
+  sys::close(folder);
+  if (fd < 0) return fd;
+  struct stat status;
+  if (sys::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+      status.st_uid == static_cast<uid_t>(sys::call(SYS_geteuid))) {
+    return fd;
+  }
+  sys::close(fd);
+  return -EPERM;
+}
+
+// Makes the file large enough, with its blocks: a page that a full disk has no room for would be a
+// SIGBUS. Others may have it mapped, so nothing of it is overwritten; file systems without fallocate
+// get a byte in each page, in the padding behind a slot.
+bool reserve_blocks(int fd, size_t size) {
+  long result = sys::call(SYS_fallocate, fd, 0, 0, static_cast<long>(size));
+  if (result != -EOPNOTSUPP && result != -ENOSYS) return result == 0;
+  const char zero = 0;
+  for (size_t page = 0; page < size; page += 4096) {
+    const size_t last = page + 4096 < size ? page + 4095 : size - 1;
+    result = sys::call(SYS_pwrite64, fd, sys::as_arg(&zero), 1, static_cast<long>(last));
+    if (result != 1) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -41,15 +97,9 @@ bool table_path(const char* directory, uint64_t key, char* out) {
 constinit GroupTable group_table;
 
 bool GroupTable::open(const char* directory, uint64_t group_key) noexcept {
-  char path[kPath];
-  if (!table_path(directory, group_key, path)) return false;
-  const int fd = sys::open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+  const int fd = open_file(directory, group_key);
   if (fd < 0) return false;
-  struct stat status;
-  const bool mine = sys::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
-                    status.st_uid == static_cast<uid_t>(sys::call(SYS_geteuid));
-  if (!mine || (static_cast<size_t>(status.st_size) < sizeof(File) &&
-                sys::call(SYS_ftruncate, fd, sizeof(File)) != 0)) {
+  if (!reserve_blocks(fd, sizeof(File))) {
     sys::close(fd);
     return false;
   }
@@ -91,16 +141,16 @@ GroupTable::Others GroupTable::others(int64_t now_ns, int32_t tree) const noexce
   if (file_ == nullptr) return sum;
   for (const Slot& slot : file_->slots) {
     if (&slot == own_ || slot.pid.load(std::memory_order_acquire) == 0) continue;
-    if (now_ns - slot.heartbeat_ns.load(std::memory_order_acquire) > kFreshNs) continue;
+    if (!is_fresh(slot.heartbeat_ns.load(std::memory_order_acquire), now_ns)) continue;
     if (!alive(slot.pid.load(kRelaxed))) continue;
     ++sum.members;
-    const auto positive = [](int64_t value) { return value > 0 ? value : 0; };
-    sum.pending += positive(slot.pending.load(kRelaxed));
-    sum.in_flight += positive(slot.in_flight.load(kRelaxed));
-    const int64_t growth = positive(slot.growth.load(kRelaxed));
+    sum.pending += plausible(slot.pending.load(kRelaxed));
+    sum.in_flight += plausible(slot.in_flight.load(kRelaxed));
+    const int64_t growth = plausible(slot.growth.load(kRelaxed));
     sum.growth += growth;
     if (growth > sum.largest_growth) sum.largest_growth = growth;
-    if (slot.tree.load(kRelaxed) == tree) sum.tree_anonymous += positive(slot.anonymous.load(kRelaxed));
+    if (slot.tree.load(kRelaxed) != tree) continue;
+    sum.tree_anonymous += plausible(slot.anonymous.load(kRelaxed));
   }
   return sum;
 }

@@ -53,7 +53,7 @@ class GroupTable {
  private:
   struct File {
     char magic[8];
-    Slot slots[kSlots];
+    Slot slots[kSlots];  // the last byte of each is padding
   };
   File* file_ = nullptr;
   Slot* own_ = nullptr;

@@ -3,7 +3,9 @@
 namespace oomguard::budget {
 
 bool Incident::claim_relief() noexcept {
-  return !relieved_.exchange(true, std::memory_order_acq_rel);
+  if (relieved_.exchange(true, std::memory_order_acq_rel)) return false;
+  relieved_ns_.store(0, std::memory_order_relaxed);
+  return true;
 }
 
 uint64_t Incident::refused(int64_t now_ns, bool with_grace) noexcept {
@@ -18,8 +20,14 @@ void Incident::look(int64_t now_ns, bool room) noexcept {
   if (!room || ending_.load(std::memory_order_acquire)) return;
   const bool quiet = now_ns - last_ns_.load(std::memory_order_relaxed) > kHandledNs;
   if (!open()) {
-    // Caches were released and the request then fitted: allowed again after a pause.
-    if (quiet) relieved_.store(false, std::memory_order_release);
+    // Caches were released and the request then fitted: allowed again after a pause, which begins
+    // with the first look after it.
+    const int64_t since_ns = relieved_ns_.load(std::memory_order_relaxed);
+    if (since_ns == 0) {
+      relieved_ns_.store(now_ns, std::memory_order_relaxed);
+    } else if (now_ns - since_ns > kHandledNs) {
+      relieved_.store(false, std::memory_order_release);
+    }
     return;
   }
   if (!surfaced_.load(std::memory_order_acquire) && !quiet) return;

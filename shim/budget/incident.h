@@ -38,6 +38,7 @@ class Incident {
   std::atomic<bool> surfaced_{false};
   std::atomic<bool> ending_{false};
   std::atomic<bool> relieved_{false};
+  std::atomic<int64_t> relieved_ns_{0};  // of the first look after a relief, 0: none yet
   std::atomic<uint64_t> id_{0};
   std::atomic<int64_t> last_ns_{0};
 };

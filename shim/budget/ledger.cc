@@ -76,10 +76,10 @@ void Ledger::read(size_t slot, Block* out) const noexcept {
 bool Ledger::remove(uintptr_t address, Block* out) noexcept {
   const size_t slot = slot_of(address);
   if (slot == kSlots) return false;
-  Block block;
-  read(slot, &block);
   uintptr_t expected = address;
   if (!keys_[slot].compare_exchange_strong(expected, kBusy, std::memory_order_acq_rel)) return false;
+  Block block;  // read once it is ours: before, it could be replaced under the reader
+  read(slot, &block);
   set_incomplete(slot, false);
   block_filter.remove(reinterpret_cast<void*>(address));
   total_bytes_.fetch_sub(block.size_bytes, kRelaxed);
@@ -201,6 +201,7 @@ int32_t Ledger::most_active_thread(int64_t now_ns) const noexcept {
 }
 
 size_t Ledger::largest(Block* out, size_t capacity) const noexcept {
+  if (capacity == 0) return 0;
   size_t count = 0;
   for (size_t slot = 0; slot < kSlots; ++slot) {
     if (keys_[slot].load(std::memory_order_acquire) <= kBusy) continue;

@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "collector/probe/killers.h"
 #include "collector/probe/process.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/group_table.h"
@@ -18,6 +19,7 @@ constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kRestartAfterNs = 5 * kMs;
 constexpr int64_t kRefreshNs = 500 * kMs;
 constexpr int64_t kTextNs = 2000 * kMs;
+constexpr int64_t kKillersNs = 30'000 * kMs;
 constexpr int64_t kCalmNs = 1000 * kMs;
 constexpr int64_t kWindowNs = 200 * kMs;  // "recent" growth
 // What was granted counts as announced for twice as long: it is filled after it was granted.
@@ -63,6 +65,7 @@ struct Look {
   int64_t last_ns = 0;
   int64_t refreshed_ns = 0;
   int64_t text_ns = 0;
+  int64_t killers_ns = 0;
   int64_t moved_ns = 0;
   Bytes headroom = kNoLimit;
   Growth own;
@@ -89,6 +92,18 @@ uint32_t count_threads() {
   return static_cast<uint32_t>(status.st_nlink) - 3;  // the watchdog itself is one
 }
 
+// Once the machine is more than half full: does somebody else end processes before the kernel?
+void look_for_killers(Look* look) {
+  const probe::Reading& reading = look->judgement.reading;
+  if (look->killers_ns != 0 && look->now_ns - look->killers_ns < kKillersNs) return;
+  for (uint32_t i = 0; i < reading.level_count; ++i) {
+    const probe::Level& level = reading.levels[i];
+    if (level.kind != probe::LimitKind::kMachine || level.usage < level.limit / 2) continue;
+    gate.set_machine_line(probe::find_killer_line(level.limit));
+    look->killers_ns = look->now_ns;
+  }
+}
+
 // Reads the limits; false where nothing could be read.
 bool read_limits(Look* look) {
   if (look->now_ns - look->refreshed_ns > kRefreshNs) {
@@ -111,6 +126,7 @@ bool read_limits(Look* look) {
     return false;
   }
   look->headroom = judgement.headroom.bytes;
+  look_for_killers(look);
   return true;
 }
 
