@@ -106,8 +106,7 @@ def release(exception=None):
         exception = sys.exc_info()[1] or getattr(sys, "last_value", None)
     if not is_refusal(exception):
         return 0
-    surface = _load("surface")
-    return surface.release(exception, lambda frame: frame.f_globals.get("__name__") == "__main__")
+    return _load("release").release(exception, lambda frame: frame.f_globals.get("__name__") == "__main__")
 
 
 def report(number=0, full=False):

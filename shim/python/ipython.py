@@ -149,7 +149,7 @@ def prepare_refusal(shell, exception):
     place = place_of(shell, exception)
     freed = 0
     if not bridge.keep_frames():
-        freed = surface.release(exception, lambda frame: is_persons(shell, frame))
+        freed = load("release").release(exception, lambda frame: is_persons(shell, frame))
     line = surface.add_note(exception, number)
 
     def report():
@@ -183,9 +183,9 @@ def place_of(shell, exception):
 
 
 def freed_line(freed):
-    if freed < surface.MIB:
+    if freed < 1 << 20:
         return ""
-    unit, size = ("GiB", 1 << 30) if freed >= 1 << 30 else ("MiB", surface.MIB)
+    unit, size = ("GiB", 1 << 30) if freed >= 1 << 30 else ("MiB", 1 << 20)
     return "Freed: %.1f %s that the failed call still held.\n" % (freed / size, unit)
 
 

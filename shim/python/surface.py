@@ -1,7 +1,7 @@
 """An exception that came from a refusal, from the moment it reaches a person.
 
-Recognises it, finds the person's own line in its traceback, gives it a note, lets go of what its
-library frames hold, and prints the report. `bridge`, `guard` and `load` come from boot.py.
+Recognises it, finds the person's own line in its traceback, gives it a note and prints the report.
+`bridge`, `guard` and `load` come from boot.py.
 """
 
 import errno
@@ -10,7 +10,6 @@ import sys
 from _thread import get_native_id
 
 CELL, SCRIPT, FULL = 0, 1, 2  # record::Audience
-MIB = 1 << 20
 
 # Out-of-memory texts of libraries that raise RuntimeError or a class of their own.
 TEXTS = (
@@ -151,42 +150,6 @@ def add_note(exception, number):
     if text not in getattr(exception, "__notes__", ()):
         exception.add_note(text)
     return ""
-
-
-def anonymous_bytes():
-    """RssAnon of this process; 0 where it cannot be read."""
-    try:
-        with open("/proc/self/status", "rb") as status:
-            for line in status:
-                if line.startswith(b"RssAnon:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return 0
-
-
-def release(exception, keep):
-    """Clears the frames of the exception's tracebacks, except those for which `keep(frame)` is true.
-
-    Returns how many bytes of this process's memory came back. Frames that still run stay as they are.
-    """
-    before = anonymous_bytes()
-    for one in chain(exception):
-        for frame, _ in entries(one.__traceback__):
-            if keep(frame):
-                continue
-            try:
-                frame.clear()
-            except RuntimeError:
-                continue
-            if sys.version_info < (3, 13):
-                # Whoever formatted the traceback read f_locals, and the frame keeps that dict
-                # through clear(). Reading it again empties it.
-                frame.f_locals
-    import gc
-
-    gc.collect()
-    return max(0, before - anonymous_bytes())
 
 
 def write(text):

@@ -83,6 +83,77 @@ def test_release_lets_go_of_library_frames(script, tmp_path):
     assert (198 <= freed <= 202, mine, other) == (True, 1 << 20, 0), run
 
 
+CLOSURES = """
+import functools
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+    return wrapper
+
+shared = []
+def keeper():
+    value = []
+    shared.append(lambda: value)
+    def inner(n):
+        value.append(n)
+        return inner(n - 1) if n else bytearray(1 << 33)
+    return inner(3)
+
+@decorated
+def load():
+    parts = []
+    def one(n):
+        parts.append(bytearray(b"x") * (50 << 20))
+        if n:
+            return one(n - 1)
+        return bytearray(1 << 33)
+    return one(3)
+"""
+
+
+def test_release_empties_variables_that_only_dead_closures_reach(script, tmp_path):
+    (tmp_path / "loader.py").write_text(CLOSURES)
+    run = script(
+        "import loader, oomguard, sys\n"
+        "def attempt(call):\n"
+        "    try: call()\n"
+        "    except MemoryError as e: sys.last_value = e\n"
+        "attempt(loader.load)\n"
+        "print(198 <= oomguard.release() >> 20 <= 202)\n"
+        # The decorator's wrapper shares its variable with nobody dead: it can be called again.
+        "sys.last_value = None\n"
+        "attempt(loader.load)\nprint(198 <= oomguard.release() >> 20 <= 202)\n"
+        # A variable that a living function shares keeps its value.
+        "attempt(loader.keeper)\noomguard.release()\nprint(loader.shared[0]())\n"
+    )
+    assert run.out == "True\nTrue\n[3, 2, 1, 0]\n", run
+
+
+POOL = """
+from concurrent.futures import ThreadPoolExecutor
+def load():
+    parts = []
+    def one(n):
+        parts.append(bytearray(b"x") * (20 << 20))
+        return bytearray(1 << 33)
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(one, range(10)))
+"""
+
+
+def test_release_frees_what_a_pool_of_loader_threads_shared(script, tmp_path):
+    (tmp_path / "loader.py").write_text(POOL)
+    run = script(
+        "import loader, oomguard\n"
+        "try: loader.load()\n"
+        "except MemoryError as e: failed = e\n"
+        "print(oomguard.release(failed) >> 20)\n"
+    )
+    # How many of the ten had started when the pool was shut down is up to the machine.
+    assert int(run.out) >= 19, run
+
+
 def test_behaves_as_a_module(script):
     run = script(
         "import importlib.util, pickle, sys\n"
