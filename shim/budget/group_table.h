@@ -55,6 +55,7 @@ class GroupTable {
     char magic[8];
     Slot slots[kSlots];  // the last byte of each is padding
   };
+  static_assert(sizeof(Slot) == 128);
   File* file_ = nullptr;
   Slot* own_ = nullptr;
 };

@@ -10,8 +10,6 @@ namespace {
 
 using budget::gate;
 
-constinit std::atomic<uint64_t> g_last_surfaced{0};
-
 void copy_text(char* out, size_t capacity, const char* text) noexcept {
   size_t i = 0;
   for (; i + 1 < capacity && text[i] != '\0'; ++i) out[i] = text[i];
@@ -102,10 +100,10 @@ size_t render_refusal_note(uint64_t n, char* out, size_t capacity) noexcept {
 
 uint64_t unsurfaced_refusal(int32_t thread_id) noexcept {
   const uint64_t newest = refusal_count();
-  const uint64_t surfaced_until = g_last_surfaced.load(std::memory_order_acquire);
-  for (uint64_t n = newest; n > surfaced_until && newest - n < record::kRefusalSlots; --n) {
+  for (uint64_t n = newest; n > 0 && newest - n < record::kRefusalSlots; --n) {
     const record::RefusalRecord* refusal = find(n);
-    if (refusal == nullptr || refusal->surfaced != 0) continue;
+    if (refusal == nullptr) continue;
+    if (refusal->surfaced != 0) return 0;  // what came before it was handled
     if (thread_id == 0 || refusal->thread_id == thread_id) return n;
   }
   return 0;
@@ -117,9 +115,6 @@ void surfaced(uint64_t n, const char* where) noexcept {
   copy_text(refusal->where, sizeof refusal->where, where != nullptr ? where : "");
   refusal->surfaced = 1;
   session::file()->header.surfaced.fetch_add(1, std::memory_order_relaxed);
-  uint64_t before = g_last_surfaced.load(std::memory_order_relaxed);
-  while (before < n && !g_last_surfaced.compare_exchange_weak(before, n)) {
-  }
   gate.incident.surfaced();
 }
 

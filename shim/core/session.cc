@@ -1,6 +1,7 @@
 #include "shim/core/session.h"
 
 #include <poll.h>
+#include <string.h>
 
 #include "collector/probe/syscall.h"
 #include "collector/record/text.h"
@@ -30,6 +31,15 @@ bool own_process() noexcept {
   return file()->header.pid == static_cast<int32_t>(sys::call(SYS_getpid));
 }
 
+// What a relative recorded in memory is not this process's.
+void forget_records() noexcept {
+  record::FlightHeader& header = g_memory.header;
+  if (header.refusals.exchange(0, kRelaxed) == 0) return;  // keeps untouched pages untouched
+  header.incidents.store(0, kRelaxed);
+  header.surfaced.store(0, kRelaxed);
+  for (record::RefusalRecord& refusal : g_memory.refusals) refusal.sequence.store(0, kRelaxed);
+}
+
 void make_file() noexcept {
   int error = 0;
   record::FlightFile* made =
@@ -48,6 +58,8 @@ void make_file() noexcept {
 
 void start(const char* directory, int64_t limit_bytes, int64_t reserve_bytes, int64_t oom_kills,
            const char* limit_path) noexcept {
+  // A path that does not fit would be another folder once cut.
+  if (strnlen(directory, sizeof g_directory) == sizeof g_directory) directory = "";
   copy_text(g_directory, sizeof g_directory, directory);
   copy_text(g_limit_path, sizeof g_limit_path, limit_path);
   g_start.limit_bytes = limit_bytes;
@@ -70,6 +82,7 @@ void on_fork_child() noexcept {
   const uint32_t python = parents->header.python_version;
   g_file.store(&g_memory, std::memory_order_release);
   if (parents != &g_memory) record::detach(parents);
+  forget_records();
   g_memory.header.python_version = python;
   g_memory.header.pid = static_cast<int32_t>(sys::call(SYS_getpid));
   g_path[0] = '\0';
