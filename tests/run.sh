@@ -48,4 +48,4 @@ for folder in "${folders[@]}"; do
     -o junit_family=xunit2 --junitxml "$results/$name.xml" </dev/null
 done
 
-python3 tests/setup/sum_results.py "${reports[@]}"
+"$OOMGUARD_VENV/bin/python" tests/setup/sum_results.py "${reports[@]}"

@@ -7,7 +7,7 @@
 #   setup_main_venv              CPython 3.11 with torch, transformers 5 and ipykernel
 #   setup_transformers4_venv     the same torch beside transformers 4.46.3
 #   setup_interpreters           one small environment per CPython 3.9 to 3.13 found
-#   setup_build                  configures and builds into build/run (release preset)
+#   setup_build [TARGET...]      configures and builds into build/run (release preset)
 # Messages go to stderr; only results go to stdout.
 
 setup_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -174,7 +174,7 @@ setup_build() {
     flock 9
     cd "$setup_root" &&
       cmake --preset release -B "$build" >"$log" 2>&1 &&
-      cmake --build "$build" --parallel "$(nproc)" >>"$log" 2>&1
+      cmake --build "$build" --parallel "$(nproc)" --target "${@:-all}" >>"$log" 2>&1
   ) 9>"$build/.lock" || {
     tail -n 60 "$log" >&2
     setup_say "the build failed; all of its output: $log"
