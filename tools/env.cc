@@ -20,7 +20,8 @@ Result<int> print_env(const EnvArguments& arguments) {
   const EnvFormat format = find_env_format(arguments.format);
   if (format == nullptr) {
     return Error{"--format: '" + arguments.format +
-                 "' is not accepted; accepted: shell, json, docker, systemd, or k8s", kBadUsage};
+                     "' is not accepted; accepted: shell, json, docker, systemd, or k8s",
+                 kBadUsage};
   }
   const auto variables = arguments.flags.variables();
   if (!variables) return variables.error();
@@ -37,9 +38,10 @@ Result<int> print_env(const EnvArguments& arguments) {
 
 Verb add_env(CLI::App& parent) {
   auto* app = parent.add_subcommand("env", "Print the environment variables that guard a program");
-  app->footer("In a shell:     eval \"$(oomguard env)\"\n"
-              "With Docker:    oomguard env --format docker > FILE; docker run --env-file FILE ...\n"
-              "                (the library must be in the image at the same path)");
+  app->footer(
+      "In a shell:     eval \"$(oomguard env)\"\n"
+      "With Docker:    oomguard env --format docker > FILE; docker run --env-file FILE ...\n"
+      "                (the library must be in the image at the same path)");
   auto arguments = std::make_shared<EnvArguments>();
   app->add_option("--format", arguments->format,
                   "shell, json, docker (an --env-file), systemd, or k8s")

@@ -35,9 +35,10 @@ struct Place {
     own->excludes(system);
     own->excludes(other);
     system->excludes(other);
-    app->add_option("--python", python,
-                    "The interpreter asked for --sys-prefix and for a kernel that has no kernelspec "
-                    "on disk [the virtual environment's, else python3]")
+    app->add_option(
+           "--python", python,
+           "The interpreter asked for --sys-prefix and for a kernel that has no kernelspec "
+           "on disk [the virtual environment's, else python3]")
         ->option_text("PYTHON");
   }
 };
@@ -60,7 +61,8 @@ Result<std::optional<std::string>> named_kernels(const Place& place,
   std::optional<std::string> folder;
   if (!place.prefix.empty()) {
     std::error_code error;
-    folder = fs::absolute(place.prefix, error).lexically_normal().string() + "/share/jupyter/kernels";
+    folder =
+        fs::absolute(place.prefix, error).lexically_normal().string() + "/share/jupyter/kernels";
   } else if (place.sys_prefix) {
     if (!python) return python.error();
     folder = python->prefix + "/share/jupyter/kernels";
@@ -70,8 +72,8 @@ Result<std::optional<std::string>> named_kernels(const Place& place,
   return folder;
 }
 
-// A kernelspec with "python" in argv[0] means its own environment's interpreter. Copied elsewhere it
-// would mean another, so the path is written out where it is known.
+// A kernelspec with "python" in argv[0] means its own environment's interpreter. Copied elsewhere
+// it would mean another, so the path is written out where it is known.
 void pin_interpreter(Kernelspec* source) {
   Json& program = source->spec["argv"][0];
   const std::string word = program.get<std::string>();
@@ -116,11 +118,12 @@ Result<Kernelspec> find_source(const KernelspecArguments& arguments,
 }
 
 Result<int> install(const KernelspecArguments& arguments) {
-  const std::string name =
-      arguments.name.empty() ? "oomguard-" + arguments.source : arguments.name;
+  const std::string name = arguments.name.empty() ? "oomguard-" + arguments.source : arguments.name;
   if (!is_kernel_name(name)) {
-    return Error{"--name: '" + name + "' is not accepted; accepted: lower-case letters, digits, dot, "
-                 "dash and underscore", kBadUsage};
+    return Error{"--name: '" + name +
+                     "' is not accepted; accepted: lower-case letters, digits, dot, "
+                     "dash and underscore",
+                 kBadUsage};
   }
   const auto variables = arguments.flags.variables();
   if (!variables) return variables.error();

@@ -40,12 +40,18 @@ struct Picture {
 
 const char* kind_name(LimitKind kind) {
   switch (kind) {
-    case LimitKind::kCgroupV1: return "cgroup-v1";
-    case LimitKind::kCgroupV2: return "cgroup-v2";
-    case LimitKind::kMachine: return "machine";
-    case LimitKind::kRlimitAs: return "rlimit-as";
-    case LimitKind::kRlimitData: return "rlimit-data";
-    case LimitKind::kBudget: return "budget";
+    case LimitKind::kCgroupV1:
+      return "cgroup-v1";
+    case LimitKind::kCgroupV2:
+      return "cgroup-v2";
+    case LimitKind::kMachine:
+      return "machine";
+    case LimitKind::kRlimitAs:
+      return "rlimit-as";
+    case LimitKind::kRlimitData:
+      return "rlimit-data";
+    case LimitKind::kBudget:
+      return "budget";
   }
   return "unknown";
 }
@@ -56,10 +62,14 @@ std::string level_name(const Picture& picture, const probe::Level& level) {
     case LimitKind::kCgroupV2:
       return std::string("container ") + picture.probe.level_path(level.path_index) +
              (level.is_high ? " (memory.high)" : "");
-    case LimitKind::kMachine: return "machine";
-    case LimitKind::kRlimitAs: return "address space (ulimit -v)";
-    case LimitKind::kRlimitData: return "data (ulimit -d)";
-    case LimitKind::kBudget: return "budget (OOMGUARD_BUDGET or MEM_LIMIT)";
+    case LimitKind::kMachine:
+      return "machine";
+    case LimitKind::kRlimitAs:
+      return "address space (ulimit -v)";
+    case LimitKind::kRlimitData:
+      return "data (ulimit -d)";
+    case LimitKind::kBudget:
+      return "budget (OOMGUARD_BUDGET or MEM_LIMIT)";
   }
   return "unknown";
 }
@@ -154,10 +164,9 @@ void print_levels(const Picture& picture, uint32_t swap_share_permille) {
   for (uint32_t i = 0; i < picture.reading.level_count; ++i) {
     const probe::Level& level = picture.reading.levels[i];
     printf("%s %-*s %10s %10s %12s %10s %10s\n", i == picture.headroom.level ? "*" : " ",
-           static_cast<int>(width), level_name(picture, level).c_str(),
-           amount(level.limit).c_str(), amount(level.usage).c_str(),
-           amount(level.reclaimable).c_str(), amount(level.swap_room).c_str(),
-           amount(left_of(level, swap_share_permille)).c_str());
+           static_cast<int>(width), level_name(picture, level).c_str(), amount(level.limit).c_str(),
+           amount(level.usage).c_str(), amount(level.reclaimable).c_str(),
+           amount(level.swap_room).c_str(), amount(left_of(level, swap_share_permille)).c_str());
   }
 }
 
@@ -192,7 +201,8 @@ void print_text(Picture& picture, uint32_t swap_share_permille) {
     printf("At this limit the kernel would kill every process of the group (memory.oom.group).\n");
   }
   const int64_t kills = picture.probe.oom_kills();
-  if (kills > 0) printf("Kills counted so far on these limits: %lld\n", static_cast<long long>(kills));
+  if (kills > 0)
+    printf("Kills counted so far on these limits: %lld\n", static_cast<long long>(kills));
   print_others(picture);
 }
 
@@ -212,7 +222,8 @@ Result<int> show_limits(const LimitsArguments& arguments) {
 }  // namespace
 
 Verb add_limits(CLI::App& parent) {
-  auto* app = parent.add_subcommand("limits", "Show every memory limit that applies, and what is left");
+  auto* app =
+      parent.add_subcommand("limits", "Show every memory limit that applies, and what is left");
   auto arguments = std::make_shared<LimitsArguments>();
   app->add_option("--pid", arguments->pid, "Of this process instead of the command's own")
       ->option_text("PID");

@@ -103,8 +103,8 @@ Result<int> show_report(const ReportArguments& arguments) {
       arguments.directory.empty() ? session_directory(*settings) : arguments.directory;
   record::prune_sessions(directory, {});
   if (arguments.list) return list_all(directory);
-  const auto flight = arguments.session.empty() ? open_last(directory)
-                                                : open_named(directory, arguments.session);
+  const auto flight =
+      arguments.session.empty() ? open_last(directory) : open_named(directory, arguments.session);
   if (!flight) return flight.error();
   if (arguments.format == "json") {
     printf("%s", report_json(*flight).c_str());
@@ -121,8 +121,8 @@ Verb add_report(CLI::App& parent) {
   auto arguments = std::make_shared<ReportArguments>();
   auto* session = app->add_option("SESSION", arguments->session,
                                   "A session's name (see --list) or a flight file");
-  auto* last = app->add_flag("--last", arguments->last,
-                             "The newest session with a refusal (default)");
+  auto* last =
+      app->add_flag("--last", arguments->last, "The newest session with a refusal (default)");
   auto* list = app->add_flag("--list", arguments->list, "List the recorded sessions");
   session->excludes(last);
   list->excludes(session);

@@ -67,8 +67,8 @@ bool ended_by_refusal(const std::string& directory, pid_t pid, int64_t since_sec
   for (const record::SessionFile& session : *sessions) {
     if (session.pid != pid || session.start_seconds < since_seconds) continue;
     const auto header = record::read_header(session.path);
-    return header && (*header)->end_state.load() ==
-                         static_cast<uint32_t>(record::EndState::kEndedByRefusal);
+    return header &&
+           (*header)->end_state.load() == static_cast<uint32_t>(record::EndState::kEndedByRefusal);
   }
   return false;
 }
@@ -97,8 +97,8 @@ int exit_status_of(const Ended& ended) {
 Result<int> run_program(const OptionFlags& flags, const std::vector<std::string>& words) {
   auto setting = make_setting(flags);
   if (!setting) return setting.error();
-  if (words.empty()) return Error{"which program? oomguard run [options] -- PROGRAM ARGUMENTS",
-                                  kBadUsage};
+  if (words.empty())
+    return Error{"which program? oomguard run [options] -- PROGRAM ARGUMENTS", kBadUsage};
   const auto path = find_program(words.front());
   if (!path) return path.error();
   if (setting->values.enabled) {
@@ -132,8 +132,9 @@ Result<int> run_program(const OptionFlags& flags, const std::vector<std::string>
 Verb add_run(CLI::App& parent, const std::vector<std::string>& rest) {
   auto* app = parent.add_subcommand(
       "run", "Run a program guarded: oomguard run [OPTIONS] [--] PROGRAM [ARGUMENTS...]");
-  app->footer("The exit status is the program's own, or 128+N where signal N ended it; 137 where an\n"
-              "uncaught refusal ended it and --exit-code is not keep.");
+  app->footer(
+      "The exit status is the program's own, or 128+N where signal N ended it; 137 where an\n"
+      "uncaught refusal ended it and --exit-code is not keep.");
   auto flags = std::make_shared<OptionFlags>();
   flags->add_to(app);
   return {app, [flags, rest] { return run_program(*flags, rest); }};

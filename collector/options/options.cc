@@ -112,16 +112,26 @@ bool is_switch(const Option& option) { return equals(option.forms, OOMGUARD_SWIT
 bool parse(Id id, const char* value, Values* out) {
   if (value == nullptr) return false;
   switch (id) {
-    case Id::kEnabled: return parse_switch(value, &out->enabled);
-    case Id::kBudget: return parse_budget(value, out);
-    case Id::kReserve: return parse_reserve(value, out);
-    case Id::kSwapShare: return parse_swap_share(value, out);
-    case Id::kChildren: return parse_children(value, out);
-    case Id::kOnLimit: return parse_on_limit(value, out);
-    case Id::kExitCode: return parse_exit_code(value, out);
-    case Id::kKeepFrames: return parse_switch(value, &out->keep_frames);
-    case Id::kDirectory: return parse_directory(value, out);
-    case Id::kCount: break;
+    case Id::kEnabled:
+      return parse_switch(value, &out->enabled);
+    case Id::kBudget:
+      return parse_budget(value, out);
+    case Id::kReserve:
+      return parse_reserve(value, out);
+    case Id::kSwapShare:
+      return parse_swap_share(value, out);
+    case Id::kChildren:
+      return parse_children(value, out);
+    case Id::kOnLimit:
+      return parse_on_limit(value, out);
+    case Id::kExitCode:
+      return parse_exit_code(value, out);
+    case Id::kKeepFrames:
+      return parse_switch(value, &out->keep_frames);
+    case Id::kDirectory:
+      return parse_directory(value, out);
+    case Id::kCount:
+      break;
   }
   return false;
 }

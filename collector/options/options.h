@@ -25,7 +25,7 @@ struct Option {
   Id id;
   const char* flag;      // "--budget"; "" for a variable without an option (OOMGUARD)
   const char* variable;  // "OOMGUARD_BUDGET"
-  const char* forms;     // accepted values as a person reads them: "auto, a size (28G, 512MiB), ..."
+  const char* forms;  // accepted values as a person reads them: "auto, a size (28G, 512MiB), ..."
   const char* fallback;  // the default as a person reads it
   const char* help;      // one sentence
 };
@@ -35,16 +35,16 @@ enum class Children : uint8_t { kPython, kAll, kNone };
 enum class OnLimit : uint8_t { kRaise, kWarn, kExit };
 
 struct Values {
-  bool enabled = true;                  // OOMGUARD=0 turns everything off
-  int64_t budget_bytes = -1;            // a size; -1 = none configured
-  uint32_t budget_share_permille = 0;   // a share of the kernel's limit; 0 = none
-  int64_t reserve_bytes = -1;           // replaces the computed reserve; -1 = computed
+  bool enabled = true;                 // OOMGUARD=0 turns everything off
+  int64_t budget_bytes = -1;           // a size; -1 = none configured
+  uint32_t budget_share_permille = 0;  // a share of the kernel's limit; 0 = none
+  int64_t reserve_bytes = -1;          // replaces the computed reserve; -1 = computed
   uint32_t swap_share_permille = 500;
   Children children = Children::kPython;
   OnLimit on_limit = OnLimit::kRaise;
-  int32_t refusal_exit_code = 0;        // status of a run ended by an uncaught refusal; 0 = keep
+  int32_t refusal_exit_code = 0;  // status of a run ended by an uncaught refusal; 0 = keep
   bool keep_frames = false;
-  char directory[256] = "";             // "" = the default of default_directory()
+  char directory[256] = "";  // "" = the default of default_directory()
 };
 
 // The option is on or off: a flag without a value on the command line.
@@ -61,12 +61,13 @@ struct Rejected {
 
 // Reads every variable of the table from `environ_block` (a NULL-terminated array of "K=V").
 // MEM_LIMIT (bytes, set by JupyterHub) is the budget where OOMGUARD_BUDGET is not set. Returns how
-// many values were rejected (their defaults stay); the first `capacity` are described in `rejected`.
+// many values were rejected (their defaults stay); the first `capacity` are described in
+// `rejected`.
 size_t parse_environment(const char* const* environ_block, Values* out, Rejected* rejected,
                          size_t capacity);
 
-// Sizes as people write them: 28G, 512MiB, 1.5GB, 4096, 10K. G and GiB are powers of two, GB of ten.
-// False where the text is none or does not fit 63 bits.
+// Sizes as people write them: 28G, 512MiB, 1.5GB, 4096, 10K. G and GiB are powers of two, GB of
+// ten. False where the text is none or does not fit 63 bits.
 [[nodiscard]] bool parse_bytes(const char* text, int64_t* out);
 // "80%", "12.5%": 1 to 1000 permille.
 [[nodiscard]] bool parse_share(const char* text, uint32_t* permille);
@@ -75,6 +76,7 @@ size_t parse_environment(const char* const* environ_block, Values* out, Rejected
 size_t format_bytes(int64_t bytes, char* out, size_t capacity);
 
 // The folder of sessions where OOMGUARD_DIR is not set: TMPDIR (or /tmp) + "/oomguard-<uid>".
-size_t default_directory(const char* const* environ_block, unsigned uid, char* out, size_t capacity);
+size_t default_directory(const char* const* environ_block, unsigned uid, char* out,
+                         size_t capacity);
 
 }  // namespace oomguard::options

@@ -76,8 +76,8 @@ Shown choose_unit(uint64_t bytes) {
   while (shown.tenths >= 10240 && shown.power < 5) {
     factor *= 1024;
     ++shown.power;
-    shown.tenths = static_cast<uint64_t>(
-        (static_cast<unsigned __int128>(bytes) * 10 + factor / 2) / factor);
+    shown.tenths =
+        static_cast<uint64_t>((static_cast<unsigned __int128>(bytes) * 10 + factor / 2) / factor);
   }
   // 1023.96 MiB is shown whole, as 1024: that is 1.0 GiB.
   if ((shown.power == 1 || shown.power == 2) && shown.tenths >= 10235) {

@@ -38,8 +38,8 @@ enum class RequestKind : uint32_t {
 
 enum class Outcome : uint32_t {
   kRefused = 1,    // the request got NULL, ENOMEM or MAP_FAILED
-  kException = 2,  // the request was granted (its caller cannot handle NULL) or nobody asked, and an
-                   // exception was sent to the program
+  kException = 2,  // the request was granted (its caller cannot handle NULL) or nobody asked, and
+                   // an exception was sent to the program
   kReported = 3,   // --on-limit warn: granted, only recorded
 };
 

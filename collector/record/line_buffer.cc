@@ -19,7 +19,8 @@ LineBuffer& LineBuffer::name(const char* text, size_t capacity) {
   for (size_t i = 0; i < capacity && text[i] != '\0'; ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
     // U+0080 to U+009F are control characters too; UTF-8 spells them c2 80 to c2 9f.
-    const bool c1 = c >= 0x80 && c <= 0x9f && i > 0 && static_cast<unsigned char>(text[i - 1]) == 0xc2;
+    const bool c1 =
+        c >= 0x80 && c <= 0x9f && i > 0 && static_cast<unsigned char>(text[i - 1]) == 0xc2;
     put(c < 0x20 || c == 0x7f || c1 ? '?' : text[i]);
   }
   return *this;

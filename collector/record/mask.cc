@@ -8,8 +8,8 @@ namespace {
 constexpr const char* kSecretNames[] = {"token",      "password", "passwd", "passphrase", "secret",
                                         "credential", "apikey",   "key",    "auth"};
 // Beginnings of access tokens of well-known services; a word is one if at least 16 more follow.
-constexpr const char* kTokenStems[] = {"hf_",  "ghp_", "gho_",  "ghs_",  "github_pat_", "glpat-",
-                                       "sk-",  "xoxb-", "xoxp-", "AKIA", "ASIA",        "eyJ"};
+constexpr const char* kTokenStems[] = {"hf_", "ghp_",  "gho_",  "ghs_", "github_pat_", "glpat-",
+                                       "sk-", "xoxb-", "xoxp-", "AKIA", "ASIA",        "eyJ"};
 constexpr size_t kMinTokenTail = 16;
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
@@ -77,7 +77,8 @@ class Output {
 // Where the value of the assignment ends whose value starts at `at`.
 size_t value_end(Text text, size_t at, bool whole_argument) {
   if (whole_argument) return text.size;
-  while (at < text.size && !is_space(text.data[at]) && strchr("'\"&;,)", text.data[at]) == nullptr) {
+  while (at < text.size && !is_space(text.data[at]) &&
+         strchr("'\"&;,)", text.data[at]) == nullptr) {
     ++at;
   }
   return at;
@@ -122,7 +123,8 @@ size_t address_password(Text text, size_t at, size_t* end) {
 }
 
 void put_argument(Text argument, Output* out) {
-  // "--token=two words" is one value to its end; in a longer text (python -c ...) a value is a word.
+  // "--token=two words" is one value to its end; in a longer text (python -c ...) a value is a
+  // word.
   const auto* equals = static_cast<const char*>(memchr(argument.data, '=', argument.size));
   bool plain_name = equals != nullptr;
   for (const char* c = argument.data; plain_name && c < equals; ++c) plain_name = is_name_char(*c);

@@ -40,8 +40,7 @@ bool is_own_file(int folder, const char* name) {
 
 bool is_uneventful(const FlightHeader& header) {
   const auto state = static_cast<EndState>(header.end_state.load());
-  return header.refusals.load() == 0 &&
-         (state == EndState::kClean || state == EndState::kExecuted);
+  return header.refusals.load() == 0 && (state == EndState::kClean || state == EndState::kExecuted);
 }
 
 }  // namespace
@@ -65,8 +64,7 @@ Result<std::vector<SessionFile>> list_sessions(const std::string& directory) {
     sessions.push_back(std::move(session));
   }
   std::sort(sessions.begin(), sessions.end(), [](const SessionFile& a, const SessionFile& b) {
-    return a.start_seconds != b.start_seconds ? a.start_seconds > b.start_seconds
-                                              : a.name > b.name;
+    return a.start_seconds != b.start_seconds ? a.start_seconds > b.start_seconds : a.name > b.name;
   });
   return sessions;
 }

@@ -29,8 +29,8 @@ struct KnownModule {
 };
 // File names that a person may not recognise, by how they begin.
 constexpr KnownModule kKnownModules[] = {
-    {"_multiarray_umath", "numpy"}, {"libtorch", "PyTorch"},   {"libc10", "PyTorch"},
-    {"libpython", "Python"},        {"python", "Python"},      {"libarrow", "Arrow"},
+    {"_multiarray_umath", "numpy"}, {"libtorch", "PyTorch"},     {"libc10", "PyTorch"},
+    {"libpython", "Python"},        {"python", "Python"},        {"libarrow", "Arrow"},
     {"_rust", "a Rust module"},     {"libopenblas", "OpenBLAS"}, {"libscipy_openblas", "OpenBLAS"},
 };
 
@@ -99,7 +99,9 @@ void put_where(LineBuffer* out, const RefusalRecord& refusal) {
   for (int line = 0; at < end && line < kWhereLines; ++line) {
     const auto* newline = static_cast<const char*>(memchr(at, '\n', static_cast<size_t>(end - at)));
     const char* stop = newline != nullptr ? newline : end;
-    out->text(line == 0 ? "At:    " : "       ").name(at, static_cast<size_t>(stop - at)).end_line();
+    out->text(line == 0 ? "At:    " : "       ")
+        .name(at, static_cast<size_t>(stop - at))
+        .end_line();
     at = stop + 1;
   }
 }
@@ -202,11 +204,20 @@ void put_bytes(LineBuffer* out, Unit unit, int64_t bytes) {
 
 void put_limit_name(LineBuffer* out, const LevelRecord& level) {
   switch (kind_of(level)) {
-    case LimitKind::kMachine: out->text("this machine's memory"); return;
-    case LimitKind::kRlimitAs: out->text("address space, ulimit -v"); return;
-    case LimitKind::kRlimitData: out->text("data, ulimit -d"); return;
-    case LimitKind::kBudget: out->text("budget, OOMGUARD_BUDGET"); return;
-    default: break;
+    case LimitKind::kMachine:
+      out->text("this machine's memory");
+      return;
+    case LimitKind::kRlimitAs:
+      out->text("address space, ulimit -v");
+      return;
+    case LimitKind::kRlimitData:
+      out->text("data, ulimit -d");
+      return;
+    case LimitKind::kBudget:
+      out->text("budget, OOMGUARD_BUDGET");
+      return;
+    default:
+      break;
   }
   out->text(is_group(level) ? "container" : "unknown kind");
   if (level.path[0] != '\0') out->text(" ").name(level.path);
@@ -237,8 +248,8 @@ int64_t held_bytes(const BlockRecord& block) {
   return block.touched_bytes >= 0 ? block.touched_bytes : block.size_bytes;
 }
 
-size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience audience, char* out,
-              size_t capacity) {
+size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience audience,
+              char* out, size_t capacity) {
   LineBuffer lines(out, capacity);
   const Facts facts = facts_of(refusal);
   put_first_line(&lines, facts, audience);

@@ -1,5 +1,5 @@
-// The report as a person reads it, from one RefusalRecord: the same words in the cell, on stderr and
-// in `oomguard report`. Allocation-free, so that the shim can render it in the moment of need.
+// The report as a person reads it, from one RefusalRecord: the same words in the cell, on stderr
+// and in `oomguard report`. Allocation-free, so that the shim can render it in the moment of need.
 // Callable from a hook: yes, but meant for the moment an exception surfaces. Pure.
 #pragma once
 
@@ -18,8 +18,8 @@ enum class Audience {
 
 // Renders whole lines; a report that does not fit ends at a line's end. Returns the length written
 // (without a terminating NUL; `out` is NUL-terminated where capacity allows).
-size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience audience, char* out,
-              size_t capacity);
+size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience audience,
+              char* out, size_t capacity);
 
 // One line for a Python exception's note: what was refused, used of limit, which limit, how to see
 // the report.

@@ -52,24 +52,36 @@ void put_row(LineBuffer* out, const char* label, int64_t bytes, const char* mean
 
 const char* request_name(uint32_t kind) {
   switch (static_cast<RequestKind>(kind)) {
-    case RequestKind::kMalloc: return "malloc";
-    case RequestKind::kCalloc: return "calloc";
-    case RequestKind::kRealloc: return "realloc";
-    case RequestKind::kAligned: return "aligned allocation";
-    case RequestKind::kMmap: return "mmap";
-    case RequestKind::kMremap: return "mremap";
-    case RequestKind::kMprotect: return "mprotect";
-    case RequestKind::kBrk: return "brk";
-    case RequestKind::kTouch: return "memory granted earlier being filled";
+    case RequestKind::kMalloc:
+      return "malloc";
+    case RequestKind::kCalloc:
+      return "calloc";
+    case RequestKind::kRealloc:
+      return "realloc";
+    case RequestKind::kAligned:
+      return "aligned allocation";
+    case RequestKind::kMmap:
+      return "mmap";
+    case RequestKind::kMremap:
+      return "mremap";
+    case RequestKind::kMprotect:
+      return "mprotect";
+    case RequestKind::kBrk:
+      return "brk";
+    case RequestKind::kTouch:
+      return "memory granted earlier being filled";
   }
   return "unknown request";
 }
 
 const char* outcome_name(uint32_t outcome) {
   switch (static_cast<Outcome>(outcome)) {
-    case Outcome::kRefused: return "refused";
-    case Outcome::kException: return "granted, exception sent";
-    case Outcome::kReported: return "granted, only reported";
+    case Outcome::kRefused:
+      return "refused";
+    case Outcome::kException:
+      return "granted, exception sent";
+    case Outcome::kReported:
+      return "granted, only reported";
   }
   return "unknown outcome";
 }

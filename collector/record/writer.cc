@@ -147,9 +147,9 @@ int create_file(int folder, char (&path)[kMaxSessionPath], size_t stem_length) {
     const size_t length = text.finish();
     if (length == 0) return -ENAMETOOLONG;
     name[length - 1] = '\0';
-    const auto fd = static_cast<int>(
-        sys::call(SYS_openat, folder, sys::as_arg(name),
-                  O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    const auto fd =
+        static_cast<int>(sys::call(SYS_openat, folder, sys::as_arg(name),
+                                   O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (fd != -EEXIST) return fd;
   }
   return -EEXIST;
@@ -190,7 +190,8 @@ FlightFile* create(const char* directory, const Start& start, char (&path)[kMaxS
   if (fd >= 0) {
     mapped = reserve_blocks(fd);
     if (mapped == 0) {
-      mapped = sys::call(SYS_mmap, 0, sizeof(FlightFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+      mapped =
+          sys::call(SYS_mmap, 0, sizeof(FlightFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     }
     sys::close(fd);
     if (mapped < 0 && mapped > -4096) {

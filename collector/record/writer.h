@@ -1,8 +1,8 @@
 // Makes and removes a session's flight file (flight.h).
 //
-// Only oomguard::sys calls: no allocation, no errno, about 1.5 KiB of stack. Callable from a hook: yes
-// (the engine calls it once, from its start). Thread-safety: one call at a time for a directory and
-// process; any number of processes.
+// Only oomguard::sys calls: no allocation, no errno, about 1.5 KiB of stack. Callable from a hook:
+// yes (the engine calls it once, from its start). Thread-safety: one call at a time for a directory
+// and process; any number of processes.
 #pragma once
 
 #include <cstddef>
@@ -22,9 +22,9 @@ struct Start {
   const char* limit_path = "";
 };
 
-// Makes `<directory>/sessions/<seconds>-<pid>.flight`, reserves its blocks on disk (a full disk is an
-// error now and not a SIGBUS later), maps it shared and fills the header. Missing folders are made
-// with mode 0700. Refused: a folder that is a symbolic link or belongs to somebody else, and a
+// Makes `<directory>/sessions/<seconds>-<pid>.flight`, reserves its blocks on disk (a full disk is
+// an error now and not a SIGBUS later), maps it shared and fills the header. Missing folders are
+// made with mode 0700. Refused: a folder that is a symbolic link or belongs to somebody else, and a
 // sessions folder that others may write to. Null on failure; the reason (-errno) is in `*error`.
 FlightFile* create(const char* directory, const Start& start, char (&path)[kMaxSessionPath],
                    int* error);

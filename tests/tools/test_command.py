@@ -101,8 +101,12 @@ def test_output_that_cannot_be_written_is_an_error(tool):
         import subprocess
 
         result = subprocess.run(
-            [tool.command, "env"], env=tool.environment, stdout=full, stderr=subprocess.PIPE,
-            text=True, timeout=60,
+            [tool.command, "env"],
+            env=tool.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
         )
     assert result.returncode == 4
     assert "could not be written" in result.stderr

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-AWKWARD = "/tmp/it's a \"dir\" with $HOME `x` \\ 100% $(NAME)"
+AWKWARD = '/tmp/it\'s a "dir" with $HOME `x` \\ 100% $(NAME)'
 
 
 def evaluated(shell, text, environment):
@@ -40,7 +40,9 @@ def test_shell_format_survives_evaluation(tool, pairs, shell):
 
 def test_shell_format_keeps_what_is_preloaded_already(tool, library, compiler, tmp_path):
     other = tmp_path / "libother.so"
-    subprocess.run([compiler, "-shared", "-o", other, "-x", "c", "/dev/null"], check=True, timeout=60)
+    subprocess.run(
+        [compiler, "-shared", "-o", other, "-x", "c", "/dev/null"], check=True, timeout=60
+    )
     seen = evaluated(
         "sh", printed(tool, "shell"), {"PATH": os.environ["PATH"], "LD_PRELOAD": str(other)}
     )
@@ -92,9 +94,10 @@ def test_k8s_format_is_yaml(tool, pairs):
 
 
 def test_a_switch_becomes_1(tool):
-    assert json.loads(tool("env", "--keep-frames", "--format", "json").stdout)[
-        "OOMGUARD_KEEP_FRAMES"
-    ] == "1"
+    assert (
+        json.loads(tool("env", "--keep-frames", "--format", "json").stdout)["OOMGUARD_KEEP_FRAMES"]
+        == "1"
+    )
 
 
 def test_a_relative_folder_is_written_out(tool, tmp_path):
@@ -110,7 +113,11 @@ def test_a_path_that_cannot_be_preloaded_is_refused(build, environment, tmp_path
     shutil.copy(build / "bin/oomguard", prefix / "bin")
     (prefix / "lib/liboomguard.so").touch()
     result = subprocess.run(
-        [prefix / "bin/oomguard", "env"], env=environment, capture_output=True, text=True, timeout=60
+        [prefix / "bin/oomguard", "env"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert result.returncode == 5
     assert "LD_PRELOAD allows no space, colon or $" in result.stderr
@@ -121,7 +128,10 @@ def test_a_missing_library_is_named(build, environment, tmp_path):
     (tmp_path / "bin").mkdir()
     shutil.copy(build / "bin/oomguard", tmp_path / "bin")
     result = subprocess.run(
-        [tmp_path / "bin/oomguard", "env"], env=environment, capture_output=True, text=True,
+        [tmp_path / "bin/oomguard", "env"],
+        env=environment,
+        capture_output=True,
+        text=True,
         timeout=60,
     )
     assert result.returncode == 5
@@ -136,7 +146,10 @@ def test_the_library_is_found_in_any_prefix(build, environment, tmp_path, folder
     (tmp_path / folder / "liboomguard.so").touch()
     (tmp_path / "link").symlink_to(tmp_path / "bin/oomguard")
     result = subprocess.run(
-        [tmp_path / "link", "env", "--format", "json"], env=environment, capture_output=True,
-        text=True, timeout=60,
+        [tmp_path / "link", "env", "--format", "json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert json.loads(result.stdout)["LD_PRELOAD"] == str(tmp_path / folder / "liboomguard.so")

@@ -80,13 +80,23 @@ def test_install_copies_the_kernelspec_with_the_guard(tool, source, library, dat
 def test_no_reference_to_ld_preload_is_written(tool, data, library):
     add_kernelspec(data, "python3", {**SOURCE, "env": {"LD_PRELOAD": "/lib/a.so:${LD_PRELOAD}"}})
     assert tool("kernelspec", "install").returncode == 0
-    assert read_spec(data / "kernels/oomguard-python3")["env"]["LD_PRELOAD"] == f"{library}:/lib/a.so"
+    assert (
+        read_spec(data / "kernels/oomguard-python3")["env"]["LD_PRELOAD"] == f"{library}:/lib/a.so"
+    )
 
 
 def test_names_can_be_chosen(tool, data, source):
     add_kernelspec(data, "torch", {**SOURCE, "display_name": "Torch"})
-    result = tool("kernelspec", "install", "--from", "torch", "--name", "safe.1",
-                  "--display-name", "Safe Torch")
+    result = tool(
+        "kernelspec",
+        "install",
+        "--from",
+        "torch",
+        "--name",
+        "safe.1",
+        "--display-name",
+        "Safe Torch",
+    )
     assert result.returncode == 0
     assert read_spec(data / "kernels/safe.1")["display_name"] == "Safe Torch"
 
@@ -99,11 +109,15 @@ def test_a_prefix_is_used(tool, source, tmp_path):
 
 def test_jupyter_path_comes_first(tool, source, tmp_path):
     add_kernelspec(tmp_path / "first", "python3", {**SOURCE, "display_name": "First"})
-    assert tool("kernelspec", "install", env={"JUPYTER_PATH": str(tmp_path / "first")}).returncode == 0
+    assert (
+        tool("kernelspec", "install", env={"JUPYTER_PATH": str(tmp_path / "first")}).returncode == 0
+    )
     assert read_spec(source.parent / "oomguard-python3")["display_name"] == "First (oomguard)"
 
 
-@pytest.mark.parametrize("variable, below", (("JUPYTER_DATA_DIR", ""), ("XDG_DATA_HOME", "jupyter")))
+@pytest.mark.parametrize(
+    "variable, below", (("JUPYTER_DATA_DIR", ""), ("XDG_DATA_HOME", "jupyter"))
+)
 def test_the_users_folder_can_be_elsewhere(tool, tmp_path, variable, below):
     add_kernelspec(tmp_path / "data" / below, "python3", SOURCE)
     env = {variable: str(tmp_path / "data")}
@@ -117,8 +131,13 @@ def test_sys_prefix_is_that_of_the_named_python(tool, tmp_path, source):
     result = tool("kernelspec", "install", "--sys-prefix", "--python", venv / "bin/python")
     assert result.returncode == 0, result.stderr
     spec = read_spec(venv / "share/jupyter/kernels/oomguard-python3")
-    assert spec["argv"] == [str(venv / "bin/python"), "-m", "ipykernel_launcher", "-f",
-                            "{connection_file}"]
+    assert spec["argv"] == [
+        str(venv / "bin/python"),
+        "-m",
+        "ipykernel_launcher",
+        "-f",
+        "{connection_file}",
+    ]
 
 
 def make_fake_python(prefix, has_ipykernel):
@@ -129,12 +148,17 @@ def make_fake_python(prefix, has_ipykernel):
     return python
 
 
-def test_a_virtual_environment_without_a_kernelspec_gets_its_native_kernel(tool, tmp_path, no_jupyter):
+def test_a_virtual_environment_without_a_kernelspec_gets_its_native_kernel(
+    tool, tmp_path, no_jupyter
+):
     make_fake_python(tmp_path / "venv", has_ipykernel=True)
-    result = tool("kernelspec", "install", env={"VIRTUAL_ENV": str(tmp_path / "venv"), **no_jupyter})
+    result = tool(
+        "kernelspec", "install", env={"VIRTUAL_ENV": str(tmp_path / "venv"), **no_jupyter}
+    )
     assert result.returncode == 0, result.stderr
-    spec = read_spec(pathlib.Path(tool.environment["HOME"])
-                     / ".local/share/jupyter/kernels/oomguard-python3")
+    spec = read_spec(
+        pathlib.Path(tool.environment["HOME"]) / ".local/share/jupyter/kernels/oomguard-python3"
+    )
     assert spec["argv"][0] == str(tmp_path / "venv/bin/python")
     assert spec["language"] == "python"
 
@@ -142,12 +166,16 @@ def test_a_virtual_environment_without_a_kernelspec_gets_its_native_kernel(tool,
 def test_a_bare_python_in_a_source_becomes_that_environments(tool, tmp_path):
     venv = tmp_path / "venv"
     make_fake_python(venv, has_ipykernel=True)
-    add_kernelspec(venv / "share/jupyter", "python3",
-                   {**SOURCE, "argv": ["python", "-m", "ipykernel_launcher"]})
+    add_kernelspec(
+        venv / "share/jupyter",
+        "python3",
+        {**SOURCE, "argv": ["python", "-m", "ipykernel_launcher"]},
+    )
     result = tool("kernelspec", "install", env={"VIRTUAL_ENV": str(venv)})
     assert result.returncode == 0, result.stderr
-    spec = read_spec(pathlib.Path(tool.environment["HOME"])
-                     / ".local/share/jupyter/kernels/oomguard-python3")
+    spec = read_spec(
+        pathlib.Path(tool.environment["HOME"]) / ".local/share/jupyter/kernels/oomguard-python3"
+    )
     assert spec["argv"][0] == str(venv / "bin/python")
 
 
@@ -206,7 +234,9 @@ def test_ours_is_replaced_only_with_force(tool, source, data):
 
 def test_a_guarded_source_is_not_guarded_twice(tool, source, library, data):
     assert tool("kernelspec", "install").returncode == 0
-    assert tool("kernelspec", "install", "--from", "oomguard-python3", "--name", "two").returncode == 0
+    assert (
+        tool("kernelspec", "install", "--from", "oomguard-python3", "--name", "two").returncode == 0
+    )
     assert read_spec(data / "kernels/two")["env"]["LD_PRELOAD"] == library
 
 
@@ -225,10 +255,12 @@ def test_list_shows_ours_only(tool, source, data):
     tool("kernelspec", "install", "--name", "a")
     lines = tool("kernelspec", "list").stdout.splitlines()
     assert [line.split() for line in lines] == [
-        ["a", str(data / "kernels/a")], ["b", str(data / "kernels/b")]
+        ["a", str(data / "kernels/a")],
+        ["b", str(data / "kernels/b")],
     ]
     assert [entry["name"] for entry in json.loads(tool("kernelspec", "list", "--json").stdout)] == [
-        "a", "b"
+        "a",
+        "b",
     ]
 
 

@@ -24,7 +24,8 @@ def test_the_machine_is_a_limit(tool):
     with open("/proc/meminfo") as file:
         total = int(re.match(r"MemTotal: +(\d+) kB", file.read()).group(1)) * 1024
     (machine,) = (
-        level for level in json.loads(tool("limits", "--json").stdout)["levels"]
+        level
+        for level in json.loads(tool("limits", "--json").stdout)["levels"]
         if level["kind"] == "machine"
     )
     assert machine["limit_bytes"] == total

@@ -12,8 +12,7 @@ BUDGET = ("--budget", "256MiB")
 @pytest.fixture
 def refused(tool, python):
     """A run that a budget ended; skips where the library of the build does not refuse yet."""
-    result = tool("run", *BUDGET, "--exit-code", "keep", python, "-c", GROW,
-                  preexec_fn=_limit_data)
+    result = tool("run", *BUDGET, "--exit-code", "keep", python, "-c", GROW, preexec_fn=_limit_data)
     if "MemoryError" not in result.stderr:
         pytest.skip(f"the program was not refused: {result.stderr[-200:]}")
     return result

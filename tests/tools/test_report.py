@@ -70,7 +70,8 @@ def test_list_shows_one_line_for_each_session(tool, recorded):
     lines = tool("report", "--list").stdout.splitlines()
     assert lines[0].split()[0] == "session"
     assert [line.split()[0] for line in lines[1:]] == [
-        "".join(other.rsplit(".flight")), os.path.basename(path).removesuffix(".flight")
+        "".join(other.rsplit(".flight")),
+        os.path.basename(path).removesuffix(".flight"),
     ]
     assert all("ended by a refusal" in line for line in lines[1:])
 

@@ -1,6 +1,5 @@
-// The options of collector/options on a command line: flags, help lines and checked values, all from
-// the one table.
-// Thread-safety: none needed, the command has one thread.
+// The options of collector/options on a command line: flags, help lines and checked values, all
+// from the one table. Thread-safety: none needed, the command has one thread.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -21,8 +20,8 @@ class OptionFlags {
   // Adds a flag for every option of the table that has one.
   void add_to(CLI::App* app);
 
-  // The variables that stand for the given flags, in the table's order. A value that is not accepted
-  // is an error that names it and what would be.
+  // The variables that stand for the given flags, in the table's order. A value that is not
+  // accepted is an error that names it and what would be.
   Result<std::vector<EnvironmentPair>> variables() const;
 
  private:

@@ -48,14 +48,15 @@ std::string systemd(const std::vector<EnvironmentPair>& pairs) {
   return out;
 }
 
-// The env list of a container in a pod; $(NAME) would be replaced there, $$ stands for one $. A JSON
-// string is a YAML string.
+// The env list of a container in a pod; $(NAME) would be replaced there, $$ stands for one $. A
+// JSON string is a YAML string.
 std::string k8s(const std::vector<EnvironmentPair>& pairs) {
   std::string out = "env:\n";
   for (const auto& [name, value] : pairs) {
     const nlohmann::json quoted = replace_all(value, "$", "$$");
-    out += "- name: " + name + "\n  value: " +
-           quoted.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    out += "- name: " + name +
+           "\n  value: " + quoted.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
+           "\n";
   }
   return out;
 }

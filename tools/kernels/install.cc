@@ -121,13 +121,13 @@ Json guarded_spec(const Kernelspec& source, const Guard& guard) {
   const std::string shown = spec.value("display_name", Json(source.name)).is_string()
                                 ? spec.value("display_name", source.name)
                                 : source.name;
-  spec["display_name"] =
-      guard.display_name.empty() ? shown + " (oomguard)" : guard.display_name;
+  spec["display_name"] = guard.display_name.empty() ? shown + " (oomguard)" : guard.display_name;
   Json environment = spec.contains("env") && spec["env"].is_object() ? spec["env"] : Json::object();
   environment["LD_PRELOAD"] = compose_preload(guard.library, usable_preload(environment));
   for (const auto& [name, value] : guard.variables) environment[name] = as_template(value);
   spec["env"] = environment;
-  if (!spec.contains("metadata") || !spec["metadata"].is_object()) spec["metadata"] = Json::object();
+  if (!spec.contains("metadata") || !spec["metadata"].is_object())
+    spec["metadata"] = Json::object();
   spec["metadata"][kMark] = {{"version", OOMGUARD_VERSION}, {"source", source.name}};
   return spec;
 }

@@ -131,10 +131,10 @@ Result<Kernelspec> find_kernelspec(const std::vector<std::string>& folders,
   }
   std::vector<std::string> names;
   for (const Kernelspec& other : list_kernelspecs(folders)) names.push_back(other.name);
-  return Error{"no kernelspec '" + name + "'; " +
-                   (names.empty() ? "none was found in " + joined(folders)
-                                  : "found: " + joined(names)),
-               kUnknownKernelspec};
+  return Error{
+      "no kernelspec '" + name + "'; " +
+          (names.empty() ? "none was found in " + joined(folders) : "found: " + joined(names)),
+      kUnknownKernelspec};
 }
 
 }  // namespace oomguard::tools

@@ -21,7 +21,8 @@ struct Kernelspec {
 };
 
 // "<data folder>/kernels", the first wins, in Jupyter's own order: JUPYTER_PATH, the user's, the
-// environment's (before the user's inside a virtual environment), the machine's. `python` may be null.
+// environment's (before the user's inside a virtual environment), the machine's. `python` may be
+// null.
 std::vector<std::string> kernel_folders(const PythonFacts* python);
 
 // The user's own data folder.
@@ -34,7 +35,8 @@ bool is_kernel_name(const std::string& name);
 std::vector<Kernelspec> list_kernelspecs(const std::vector<std::string>& folders);
 // The one of that name, read whole; an error where it is missing (naming those that exist) or
 // kernel.json is not what Jupyter would take.
-Result<Kernelspec> find_kernelspec(const std::vector<std::string>& folders, const std::string& name);
+Result<Kernelspec> find_kernelspec(const std::vector<std::string>& folders,
+                                   const std::string& name);
 Result<Kernelspec> read_kernelspec(const std::string& folder, const std::string& name);
 
 }  // namespace oomguard::tools

@@ -35,8 +35,9 @@ bool is_executable_file(const std::string& path) {
 }
 
 Error unguardable(const std::string& path, const std::string& why) {
-  return Error{path + ": " + why + ", so oomguard cannot guard it (without 'oomguard run' it starts)",
-               kNotExecutable};
+  return Error{
+      path + ": " + why + ", so oomguard cannot guard it (without 'oomguard run' it starts)",
+      kNotExecutable};
 }
 
 // The interpreter of a script, as execve would start it; empty where the file is no script.

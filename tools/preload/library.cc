@@ -33,13 +33,16 @@ Result<std::string> find_library() {
     if (!fs::is_regular_file(library, error)) continue;
     const std::string path = library.string();
     if (path.find_first_of(" \t\n:$") != std::string::npos) {
-      return Error{"'" + path + "' cannot be preloaded: LD_PRELOAD allows no space, colon or $ in a "
-                   "path; install oomguard under another one", kNoLibrary};
+      return Error{"'" + path +
+                       "' cannot be preloaded: LD_PRELOAD allows no space, colon or $ in a "
+                       "path; install oomguard under another one",
+                   kNoLibrary};
     }
     return path;
   }
   return Error{std::string(kName) + " was not found in the lib folder of " + prefix.string() +
-               "; the installation is not complete", kNoLibrary};
+                   "; the installation is not complete",
+               kNoLibrary};
 }
 
 std::string compose_preload(const std::string& library, const std::string& existing) {

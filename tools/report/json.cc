@@ -15,7 +15,7 @@ Json number_or_null(int64_t value, int64_t nothing) {
 }
 
 const char* limit_kind(uint32_t kind) {
-  static constexpr const char* kNames[] = {"unknown", "cgroup-v1",   "cgroup-v2", "machine",
+  static constexpr const char* kNames[] = {"unknown",   "cgroup-v1",   "cgroup-v2", "machine",
                                            "rlimit-as", "rlimit-data", "budget"};
   return kNames[kind < std::size(kNames) ? kind : 0];
 }

@@ -34,10 +34,14 @@ Result<record::Flight> open_last(const std::string& directory) {
 
 const char* state_name(const record::FlightHeader& header) {
   switch (static_cast<record::EndState>(header.end_state.load())) {
-    case record::EndState::kClean: return "ended";
-    case record::EndState::kEndedByRefusal: return "ended by a refusal";
-    case record::EndState::kExecuted: return "became another program";
-    case record::EndState::kRunning: break;
+    case record::EndState::kClean:
+      return "ended";
+    case record::EndState::kEndedByRefusal:
+      return "ended by a refusal";
+    case record::EndState::kExecuted:
+      return "became another program";
+    case record::EndState::kRunning:
+      break;
   }
   return record::is_running(header) ? "running" : "gone without ending";
 }

@@ -65,7 +65,8 @@ TEST(Parse, SwitchesTakeTheUsualWords) {
     EXPECT_TRUE(parsed(Id::kKeepFrames, on).keep_frames);
     EXPECT_TRUE(parsed(Id::kEnabled, on).enabled);
   }
-  for (const char* off : {"0", "off", "no", "false"}) EXPECT_FALSE(parsed(Id::kEnabled, off).enabled);
+  for (const char* off : {"0", "off", "no", "false"})
+    EXPECT_FALSE(parsed(Id::kEnabled, off).enabled);
   expect_rejected(Id::kEnabled, "2");
   expect_rejected(Id::kEnabled, "disable");
 }
@@ -92,8 +93,12 @@ TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
 }
 
 TEST(Environment, ReadsEveryVariableAndLeavesTheRestAtItsDefault) {
-  const char* block[] = {"PATH=/bin", "OOMGUARD=0", "OOMGUARD_CHILDREN=all",
-                         "OOMGUARD_BUDGETX=1", "OOMGUARD_EXIT_CODE=137", nullptr};
+  const char* block[] = {"PATH=/bin",
+                         "OOMGUARD=0",
+                         "OOMGUARD_CHILDREN=all",
+                         "OOMGUARD_BUDGETX=1",
+                         "OOMGUARD_EXIT_CODE=137",
+                         nullptr};
   Values values;
   EXPECT_EQ(parse_environment(block, &values, nullptr, 0), 0u);
   EXPECT_FALSE(values.enabled);

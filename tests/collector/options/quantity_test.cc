@@ -32,9 +32,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Size{"9223372036854775807", INT64_MAX}, Size{"0.5k", 512}));
 
 TEST(ParseBytes, RejectsWhatIsNoSizeOrDoesNotFit) {
-  for (const char* text : {"", " ", "G", "-1", "+1", ".5G", "1.G", "1.5", "1.5B", "1 G B", "28GiBs",
-                           "28Gi", "0x10", "9223372036854775808", "8388608T", "18446744073709551616",
-                           "99999999999999999999999999", "1.0000000001G", "5E"}) {
+  for (const char* text :
+       {"", " ", "G", "-1", "+1", ".5G", "1.G", "1.5", "1.5B", "1 G B", "28GiBs", "28Gi", "0x10",
+        "9223372036854775808", "8388608T", "18446744073709551616", "99999999999999999999999999",
+        "1.0000000001G", "5E"}) {
     int64_t bytes = 42;
     EXPECT_FALSE(parse_bytes(text, &bytes)) << text;
     EXPECT_EQ(bytes, 42) << text;
@@ -51,8 +52,8 @@ TEST(ParseShare, TakesTenthsOfAPercentUpToTheWhole) {
   EXPECT_EQ(permille, 1u);
   EXPECT_TRUE(parse_share("100%", &permille));
   EXPECT_EQ(permille, 1000u);
-  for (const char* text : {"0%", "100.1%", "101%", "80", "%", "80 %", "12.55%", "-5%",
-                           "18446744073709551617%"}) {
+  for (const char* text :
+       {"0%", "100.1%", "101%", "80", "%", "80 %", "12.55%", "-5%", "18446744073709551617%"}) {
     EXPECT_FALSE(parse_share(text, &permille)) << text;
   }
 }

@@ -35,8 +35,10 @@ TEST(MaskCommand, MasksInsideCodeAndAddresses) {
   EXPECT_EQ(masked({"python3", "-c", "login(token = 'abc'); run()"}),
             "python3 -c login(token = '***'); run()");
   EXPECT_EQ(masked({"curl", "http://h/?token=abc&x=1"}), "curl http://h/?token=***&x=1");
-  EXPECT_EQ(masked({"x", "{\"password\": \"abc\", \"n\": 1}"}), "x {\"password\": \"***\", \"n\": 1}");
-  EXPECT_EQ(masked({"git", "clone", "https://me:hunter2@host/r"}), "git clone https://me:***@host/r");
+  EXPECT_EQ(masked({"x", "{\"password\": \"abc\", \"n\": 1}"}),
+            "x {\"password\": \"***\", \"n\": 1}");
+  EXPECT_EQ(masked({"git", "clone", "https://me:hunter2@host/r"}),
+            "git clone https://me:***@host/r");
 }
 
 TEST(MaskCommand, MasksWellKnownAccessTokensAnywhere) {

@@ -30,14 +30,15 @@ class Text : public testing::Test {
 };
 
 TEST_F(Text, TellsACellWhatWasStoppedAndWhy) {
-  EXPECT_EQ(rendered(Audience::kCell),
-            "oomguard stopped this cell before the container's memory limit would have killed the "
-            "kernel. Your variables are kept.\n"
-            "Asked for 1.5 GiB (by numpy: _multiarray_umath.cpython-311-x86_64-linux-gnu.so); limit "
-            "6.0 GiB (container /sys/fs/cgroup/memory/x), 5.4 GiB in use.\n"
-            "Held:  this process 5.2 GiB (largest blocks 2.0, 1.5, 0.5 GiB by PyTorch: "
-            "libtorch_cpu.so), other processes on the same limit: python 812 0.2 GiB\n"
-            "More:  oomguard report --last      Off: OOMGUARD=0, then restart the kernel\n");
+  EXPECT_EQ(
+      rendered(Audience::kCell),
+      "oomguard stopped this cell before the container's memory limit would have killed the "
+      "kernel. Your variables are kept.\n"
+      "Asked for 1.5 GiB (by numpy: _multiarray_umath.cpython-311-x86_64-linux-gnu.so); limit "
+      "6.0 GiB (container /sys/fs/cgroup/memory/x), 5.4 GiB in use.\n"
+      "Held:  this process 5.2 GiB (largest blocks 2.0, 1.5, 0.5 GiB by PyTorch: "
+      "libtorch_cpu.so), other processes on the same limit: python 812 0.2 GiB\n"
+      "More:  oomguard report --last      Off: OOMGUARD=0, then restart the kernel\n");
 }
 
 TEST_F(Text, TellsAScriptWithoutSpeakingOfCells) {
@@ -73,7 +74,8 @@ TEST_F(Text, SaysThatEarlierMemoryWasBeingFilled) {
 
 TEST_F(Text, SaysThatAReportedRefusalWasGranted) {
   refusal().outcome = static_cast<uint32_t>(Outcome::kReported);
-  EXPECT_EQ(rendered(Audience::kScript).find("oomguard would have stopped this program before"), 0u);
+  EXPECT_EQ(rendered(Audience::kScript).find("oomguard would have stopped this program before"),
+            0u);
 }
 
 TEST_F(Text, NamesEachKindOfLimitInPlainWords) {
@@ -126,10 +128,12 @@ TEST_F(Text, WorksWithoutAnyLevelBlockOrNeighbour) {
 TEST_F(Text, HoldsEveryNumberInTheFullReport) {
   const std::string text = rendered(Audience::kFull);
   for (const char* part :
-       {"Program: python3 train.py", "2023-11-14 22:13:20.123 UTC, process 4242, thread 4243 (python3)",
+       {"Program: python3 train.py",
+        "2023-11-14 22:13:20.123 UTC, process 4242, thread 4243 (python3)",
         "Number:  3 of 3, incident 2", "request          1.5 GiB", "headroom         614 MiB",
         "reserve          96 MiB", "in flight        7 MiB", "pending          5 MiB",
-        "large blocks     3, together 4.0 GiB", "* container /sys/fs/cgroup/memory/x: limit 6.0 GiB",
+        "large blocks     3, together 4.0 GiB",
+        "* container /sys/fs/cgroup/memory/x: limit 6.0 GiB",
         "  this machine's memory: limit 24.0 GiB, usage 7.0 GiB",
         "2.0 GiB, filled 2.0 GiB, 1.2 s old, by PyTorch: libtorch_cpu.so", "812 python 205 MiB"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
@@ -137,10 +141,11 @@ TEST_F(Text, HoldsEveryNumberInTheFullReport) {
 }
 
 TEST_F(Text, NotesARefusalInOneLine) {
-  EXPECT_EQ(note(),
-            "oomguard refused 1.5 GiB; 5.4 GiB of 6.0 GiB in use (container /sys/fs/cgroup/memory/x); "
-            "held: this process 5.2 GiB, other processes on the same limit: python 812 0.2 GiB; more: "
-            "oomguard report --last");
+  EXPECT_EQ(
+      note(),
+      "oomguard refused 1.5 GiB; 5.4 GiB of 6.0 GiB in use (container /sys/fs/cgroup/memory/x); "
+      "held: this process 5.2 GiB, other processes on the same limit: python 812 0.2 GiB; more: "
+      "oomguard report --last");
   refusal().kind = static_cast<uint32_t>(RequestKind::kTouch);
   EXPECT_EQ(note().find("oomguard: memory granted earlier was being filled; 5.4 GiB of"), 0u);
 }
@@ -149,8 +154,7 @@ TEST_F(Text, CutsAtALinesEndInEveryCapacity) {
   const std::string whole = rendered(Audience::kFull);
   for (size_t capacity = 0; capacity <= whole.size() + 1; ++capacity) {
     std::string out(whole.size() + 8, '#');
-    const size_t length =
-        render(flight_->header, refusal(), Audience::kFull, out.data(), capacity);
+    const size_t length = render(flight_->header, refusal(), Audience::kFull, out.data(), capacity);
     ASSERT_EQ(out.compare(0, length, whole, 0, length), 0) << capacity;
     ASSERT_TRUE(length == 0 || out[length - 1] == '\n') << capacity;
     ASSERT_EQ(out.find_first_not_of('#', capacity), std::string::npos) << capacity;
