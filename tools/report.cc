@@ -122,7 +122,7 @@ Verb add_report(CLI::App& parent) {
   auto* session = app->add_option("SESSION", arguments->session,
                                   "A session's name (see --list) or a flight file");
   auto* last =
-      app->add_flag("--last", arguments->last, "The newest session with a refusal (default)");
+      app->add_flag("--last", arguments->last, "The session with the newest refusal (default)");
   auto* list = app->add_flag("--list", arguments->list, "List the recorded sessions");
   session->excludes(last);
   list->excludes(session);

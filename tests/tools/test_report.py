@@ -7,15 +7,15 @@ import time
 
 import pytest
 
-HEADER_FORMAT = "<8s4I2iII Q4q q II"  # up to is_kernel
-
 
 class Layout:
     """Offsets of the flight file that the tests patch (collector/record/flight.h)."""
 
     version = 8
-    pid = 24
-    end_state = 36
+    header_bytes = 12
+    refusal_bytes = 16
+    # In a refusal's record:
+    at_realtime_ns = 16
 
 
 @pytest.fixture
@@ -76,6 +76,18 @@ def test_list_shows_one_line_for_each_session(tool, recorded):
     assert all("ended by a refusal" in line for line in lines[1:])
 
 
+def test_the_last_is_the_newest_refusal_not_the_newest_start(tool, recorded):
+    path, content = recorded
+    older = bytearray(content)
+    header, size = struct.unpack_from("<2I", content, Layout.header_bytes)
+    for at in range(header, len(content), size):
+        struct.pack_into("<q", older, at + Layout.at_realtime_ns, 10**18)
+    other = os.path.join(os.path.dirname(path), f"{int(time.time()) + 5}-77.flight")
+    with open(other, "wb") as file:
+        file.write(older)
+    assert f"Session: {path}," in tool("report", "--last").stdout
+
+
 def test_a_folder_can_be_named(tool, recorded):
     folder = os.path.dirname(os.path.dirname(recorded[0]))
     result = tool("report", "--dir", folder, env={"OOMGUARD_DIR": "/nonexistent"})
@@ -103,7 +115,7 @@ def test_another_version_is_refused(tool, recorded, tmp_path):
 
 def test_a_file_of_noise_prints_no_control_characters(tool, recorded, tmp_path):
     content = bytearray(recorded[1])
-    header_bytes = struct.unpack_from("<I", content, 12)[0]
+    header_bytes = struct.unpack_from("<I", content, Layout.header_bytes)[0]
     for at in range(64, header_bytes):
         content[at] = 0x1B
     for at in range(header_bytes, len(content)):

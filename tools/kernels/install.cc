@@ -105,7 +105,9 @@ int exchange(const std::string& staged, const std::string& target) {
 // Nothing may be in the way but a kernelspec of ours that is to be replaced.
 Result<bool> check_target(const std::string& target, const std::string& name, bool force) {
   std::error_code error;
-  if (fs::symlink_status(target, error).type() == fs::file_type::not_found) return true;
+  const auto type = fs::symlink_status(target, error).type();
+  if (type == fs::file_type::not_found) return true;
+  if (type == fs::file_type::none) return cannot_write(target, error.message());
   const auto present = read_kernelspec(target, name);
   if (!present || !present->is_ours()) {
     return Error{target + " exists and is not oomguard's; take another --name", kKernelspecExists};

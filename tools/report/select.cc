@@ -23,13 +23,19 @@ Result<record::Flight> open_named(const std::string& directory, const std::strin
 Result<record::Flight> open_last(const std::string& directory) {
   const auto sessions = record::list_sessions(directory);
   if (!sessions) return sessions.error();
+  Result<record::Flight> last = Error{"no refusal is recorded in " + directory, kFailed};
+  int64_t newest_ns = INT64_MIN;
   for (const record::SessionFile& session : *sessions) {
     const auto header = record::read_header(session.path);
     if (!header || (*header)->refusals.load() == 0) continue;
     auto flight = record::read_flight(session.path);
-    if (flight && !flight->refusals().empty()) return flight;
+    if (!flight || flight->refusals().empty()) continue;
+    const int64_t at_ns = flight->refusals().back()->at_realtime_ns;
+    if (last && at_ns <= newest_ns) continue;
+    newest_ns = at_ns;
+    last = std::move(flight);
   }
-  return Error{"no refusal is recorded in " + directory, kFailed};
+  return last;
 }
 
 const char* state_name(const record::FlightHeader& header) {
