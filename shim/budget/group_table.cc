@@ -44,6 +44,7 @@ bool append(char* out, size_t* used, const char* text) {
 int open_folder(const char* directory) {
   char path[kPath];
   size_t used = 0;
+  if (directory[0] != '/') return -EINVAL;
   if (!append(path, &used, directory) || !append(path, &used, "/groups")) return -ENAMETOOLONG;
   sys::call(SYS_mkdirat, AT_FDCWD, sys::as_arg(path), 0700);
   const int fd = sys::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);

@@ -85,6 +85,7 @@ bool RawThread::start(Body body) noexcept {
   // 16-byte aligned at the call instruction, as the ABI asks.
   const long id = clone_raw(g_stack + kStackBytes - 64, &thread_id_, thread_pointer, body);
   sys::call(SYS_rt_sigprocmask, 2 /*SIG_SETMASK*/, sys::as_arg(&before), 0, 8);
+  if (id > 0) started_id_.store(static_cast<int32_t>(id), std::memory_order_release);
   return id > 0;
 }
 
@@ -96,6 +97,12 @@ void RawThread::stop() noexcept {
     const timespec limit{0, 50'000'000};
     sys::call(SYS_futex, sys::as_arg(&thread_id_), FUTEX_WAIT, id, sys::as_arg(&limit));
   }
+  // It runs nothing of ours any more, but the kernel wakes us a moment before it takes the thread off
+  // the process, and it is that list which CPython counts and which unshare wants to be short.
+  const int32_t ended = started_id_.load(std::memory_order_acquire);
+  const long pid = sys::call(SYS_getpid);
+  while (ended != 0 && sys::call(SYS_tgkill, pid, ended, 0) == 0) sys::call(SYS_sched_yield);
+  started_id_.store(0, std::memory_order_release);
 }
 
 void RawThread::sleep(int64_t ns) noexcept {
@@ -114,6 +121,7 @@ void RawThread::wake() noexcept {
 
 void RawThread::forget() noexcept {
   thread_id_.store(0, std::memory_order_release);
+  started_id_.store(0, std::memory_order_release);
   stop_.store(0, std::memory_order_release);
   word_ = nullptr;
 }

@@ -32,6 +32,7 @@ class RawThread {
 
  private:
   std::atomic<int32_t> thread_id_{0};  // cleared and woken by the kernel (CLONE_CHILD_CLEARTID)
+  std::atomic<int32_t> started_id_{0};  // the same, kept until the kernel knows no such thread
   std::atomic<uint32_t> stop_{0};
   std::atomic<uint32_t> bell_{0};
   std::atomic<uint32_t>* word_ = nullptr;

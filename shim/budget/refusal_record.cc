@@ -125,7 +125,8 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   const uint64_t number = flight.header.refusals.fetch_add(1, kRelaxed) + 1;
   record::RefusalRecord& out = flight.refusals[(number - 1) % record::kRefusalSlots];
   out.sequence.store(0, std::memory_order_release);  // readers skip it until it is complete
-  if (g_last_incident.exchange(refusal.incident, kRelaxed) != refusal.incident) {
+  // The first record of a file begins an incident too: a forked child may be in its parent's.
+  if (g_last_incident.exchange(refusal.incident, kRelaxed) != refusal.incident || number == 1) {
     flight.header.incidents.fetch_add(1, kRelaxed);
     g_in_incident.store(0, kRelaxed);
   }
