@@ -139,7 +139,7 @@ def exception_class(base, text, number):
         base.__init__(self, *(args or (text,)))
         setattr(self, load("surface").MARK, number)
 
-    # It shows itself as its base and is pickled as such, because workers send it to other processes.
+    # It shows itself as its base and is pickled as such: workers send it to other processes.
     names = {"__init__": __init__, "__module__": base.__module__}
     names["__reduce__"] = lambda self: (base, self.args)
     return type(base.__name__, (base,), names)

@@ -31,8 +31,8 @@ Refusal = _namedtuple(
 Refusal.__doc__ = """One request for memory that was refused.
 
 time is in seconds since the epoch; kind names the call ("malloc", "mmap", ..., "touch" where memory
-that was granted earlier was being filled); request_bytes is its size, limit and used are bytes of the
-limit that bound, module is the file that asked; where is the Python line, once an exception was
+that was granted earlier was being filled); request_bytes is its size, limit and used are bytes of
+the limit that bound, module is the file that asked; where is the Python line, once an exception was
 shown; surfaced is true from then on."""
 
 _KINDS = {
@@ -97,8 +97,8 @@ def is_refusal(exception):
 def release(exception=None):
     """Lets go of what the library frames of a refused call hold; returns the bytes that came back.
 
-    `exception` is the one being handled, or else the last one that the interpreter showed. Frames of
-    `__main__` (a notebook's cells, a script) keep their variables; frames that still run are kept.
+    `exception` is the one being handled, or else the last one that the interpreter showed. Frames
+    of `__main__` (a notebook's cells, a script) keep their variables; so do frames that still run.
     """
     import sys
 
@@ -106,11 +106,15 @@ def release(exception=None):
         exception = sys.exc_info()[1] or getattr(sys, "last_value", None)
     if not is_refusal(exception):
         return 0
-    return _load("release").release(exception, lambda frame: frame.f_globals.get("__name__") == "__main__")
+
+    def is_main(frame):
+        return frame.f_globals.get("__name__") == "__main__"
+
+    return _load("release").release(exception, is_main)
 
 
 def report(number=0, full=False):
-    """The report of a refusal (0: the newest) as text, with every number where `full`; "" for none."""
+    """The report of a refusal (0: the newest) as text, every number with `full`; "" for none."""
     surface = _load("surface")
     audience = surface.FULL if full else surface.audience()
     return _bridge.render(number or 0, audience)

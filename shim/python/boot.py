@@ -1,7 +1,8 @@
 """Runs in every guarded interpreter, after `site` and before the program's own code.
 
-It is compiled at each start, so it holds only what has to be in place at once: the `oomguard` module,
-the wrapped exception hooks and the signal handler. Everything else is compiled on first use (`load`).
+It is compiled at each start, so it holds only what has to be in place at once: the `oomguard`
+module, the wrapped exception hooks and the signal handler. Everything else is compiled on first use
+(`load`).
 `bridge` (the engine's functions) is put into this namespace by bootstrap.cc. Only modules that are
 built into every interpreter are imported here.
 """

@@ -2,8 +2,8 @@
 //
 // The engine calls `on_slow_path` from the slow path of its hooks; in the main thread, once the
 // interpreter is initialised, it queues one pending call (Py_AddPendingCall), which runs after
-// `site` and before the program's own code, compiles the embedded sources and hands them `Bridge`.
-// This is the one place where a lock of the interpreter (the pending-call lock) is taken near a hook.
+// `site` and before the program's own code, compiles the embedded boot.py and hands it the bridge.
+// This is the one place where a lock of the interpreter (of its pending calls) is taken near a hook.
 #pragma once
 
 #include <cstdint>

@@ -100,8 +100,8 @@ PyObject* render(PyObject*, PyObject* args) noexcept {
   int audience = 0;
   if (!api.PyArg_ParseTuple(args, "Ki", &number, &audience)) return nullptr;
   char report[kReportBytes];
-  const size_t size = engine::render_refusal(number, static_cast<record::Audience>(audience), report,
-                                             sizeof(report));
+  const auto reader = static_cast<record::Audience>(audience);
+  const size_t size = engine::render_refusal(number, reader, report, sizeof(report));
   return text(report, size < sizeof(report) ? size : sizeof(report));
 }
 

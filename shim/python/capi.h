@@ -1,9 +1,9 @@
 // The few functions of CPython's C interface that the bootstrap uses, found by name at run time.
 //
-// No Python header and no libpython at build time: one binary serves every version from 3.9 on, with
-// a static interpreter (symbols of the executable) as with a shared libpython. All names are in the
-// exported interface of 3.9 to 3.14; objects are only ever handled as opaque pointers, so that no
-// structure of the interpreter is assumed except PyMethodDef, which has not changed since Python 2.
+// No Python header and no libpython at build time: one binary serves every version from 3.9 on,
+// with a static interpreter (symbols of the executable) as with a shared libpython. All names are
+// in the exported interface of 3.9 to 3.14; objects are only ever handled as opaque pointers, so
+// that no structure of the interpreter is assumed except PyMethodDef, unchanged since Python 2.
 // Thread-safety: `resolve` once, from the shim's constructor; read-only afterwards.
 // Callable from a hook: only api.Py_IsInitialized and api.Py_AddPendingCall are.
 #pragma once

@@ -9,9 +9,8 @@ foreach(source IN LISTS SOURCES)
   file(READ "${source}" hex HEX)
   string(LENGTH "${hex}" digits)
   math(EXPR size "${digits} / 2")
-  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "'\\\\x\\1'," bytes "${hex}")
-  string(REGEX REPLACE "(('.x[0-9a-f][0-9a-f]',)('.x[0-9a-f][0-9a-f]',)?('.x[0-9a-f][0-9a-f]',)?('.x[0-9a-f][0-9a-f]',)?('.x[0-9a-f][0-9a-f]',)?('.x[0-9a-f][0-9a-f]',)?('.x[0-9a-f][0-9a-f]',)?)"
-         "\\1\n" bytes "${bytes}")
+  string(REGEX REPLACE "(................................)" "\\1\n" rows "${hex}")  # 16 bytes
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "'\\\\x\\1'," bytes "${rows}")
   string(APPEND arrays "constexpr char k_${name}[] = {\n${bytes}0};\n")
   string(APPEND entries "    {\"${name}\", k_${name}, ${size}},\n")
 endforeach()

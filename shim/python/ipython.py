@@ -199,5 +199,5 @@ def cell_of(shell, frame):
 
 
 def is_persons(shell, frame):
-    """Frames of cells, and of whatever else runs in the notebook's namespace, keep their variables."""
+    """Frames of cells, and of what else runs in the notebook's namespace, keep their variables."""
     return frame.f_globals is shell.user_ns or cell_of(shell, frame) is not None

@@ -25,9 +25,9 @@ def anonymous_bytes():
 
 
 def release(exception, keep):
-    """Clears the frames of the exception's tracebacks, except those for which `keep(frame)` is true.
+    """Clears the frames of the exception's tracebacks, except where `keep(frame)` is true.
 
-    Returns how many bytes of this process's memory came back. Frames that still run stay as they are.
+    Returns how many bytes of this process's memory came back. Frames that still run stay.
     """
     before = anonymous_bytes()
     cleared = {}
@@ -71,8 +71,8 @@ def forget_closures(frames):
     """Empties variables that only functions of cleared frames can reach. Returns how many.
 
     From 3.11 on a frame keeps its function through clear(), and a nested function keeps what it
-    shares with the one around it: a loader's list of parts, say. A function that somebody else still
-    has is left alone, as is a variable that such a function shares: a decorator's wrapper lives on.
+    shares with the one around it: a loader's list of parts, say. A function that somebody else has
+    is left alone, as is a variable that such a function shares: a decorator's wrapper lives on.
     """
     holders = {}
     functions = functions_of(frames, holders)

@@ -176,7 +176,7 @@ def write(text):
 
 
 def print_report(number, line, audience, freed=""):
-    """Prints the note's line (where there are no notes) and the report, with `freed` in its place."""
+    """Prints the note's line (where there are no notes) and the report, `freed` in its place."""
     lines = bridge.render(number, audience).splitlines(True)
     if freed:
         ends = [i for i, one in enumerate(lines) if one.startswith(("More:", "Off:"))]

@@ -1,8 +1,8 @@
 // A preload library with the real Python side and an engine that does as the test says.
 //
 // Requests of FAKE_REFUSE_BYTES and more are refused; alarms are sent by the test itself (os.kill)
-// after fake_set_alarm. What the Python side told the engine is appended to the file FAKE_LOG, a line
-// each. The functions below with default visibility are called through ctypes.
+// after fake_set_alarm. What the Python side told the engine is appended to the file FAKE_LOG, a
+// line each. The functions below with default visibility are called through ctypes.
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-"""The signal that is sent when memory runs out although nothing was refused: who gets the exception."""
+"""Who gets the exception when memory runs out although nothing was refused."""
 
 import pytest
 
@@ -173,11 +173,12 @@ def test_the_thread_that_fills_memory_is_found_by_its_page_faults(alarmed):
         "area = mmap.mmap(-1, 16 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
         "if not hasattr(area, 'madvise'): print('thread'); raise SystemExit\n"
         "address = ctypes.addressof(ctypes.c_char.from_buffer(area))\n"
+        "def again():\n"
+        "    while True:\n"
+        "        for i in range(0, 16 << 20, 1 << 16): ctypes.memset(address + i, 1, 1 << 16)\n"
+        "        area.madvise(mmap.MADV_DONTNEED)\n"
         "def fill():\n"
-        "    try:\n"
-        "        while True:\n"
-        "            for i in range(0, 16 << 20, 1 << 16): ctypes.memset(address + i, 1, 1 << 16)\n"
-        "            area.madvise(mmap.MADV_DONTNEED)\n"
+        "    try: again()\n"
         "    except BaseException: print('thread')\n"
         "t = threading.Thread(target=fill)\nt.start()\n"
         # On a loaded machine the thread may not have run while the handler looked.

@@ -26,7 +26,13 @@ def test_is_there_before_a_script_module_zip_and_stdin(guarded, python, tmp_path
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "__main__.py").write_text(SEEN + "\n")
     subprocess.run([python, "-m", "zipapp", "app"], cwd=str(tmp_path), check=True, timeout=60)
-    for command in (["seen.py"], ["-m", "seen"], ["app"], ["app.pyz"], ["-X", "importtime", "seen.py"]):
+    for command in (
+        ["seen.py"],
+        ["-m", "seen"],
+        ["app"],
+        ["app.pyz"],
+        ["-X", "importtime", "seen.py"],
+    ):
         run = guarded(python, *command)
         assert (run.status, run.out) == (0, "True\n"), (command, run)
     for command in ([], ["-"]):
@@ -78,7 +84,7 @@ def test_only_the_main_interpreter_gets_the_module(script):
         " try:\n  import _xxsubinterpreters as sub\n"
         " except ImportError:\n  sub = None\n"
         "if sub is None: print('none'); raise SystemExit\n"
-        "code = \"for _ in range(2000): bytearray(4096)\\nimport sys\\n\"\n"
+        'code = "for _ in range(2000): bytearray(4096)\\nimport sys\\n"\n'
         "code += \"assert 'oomguard' not in sys.modules\\n\"\n"
         "one = sub.create()\n"
         "print(sub.run_string(one, code))\n"
@@ -139,5 +145,7 @@ def test_a_library_that_took_the_signal_keeps_it(script, tmp_path):
     )
     if run.out != "True\n":
         pytest.skip("this interpreter has a sitecustomize of its own")
-    taken = int(subprocess.check_output([sys.executable, "-c", "import signal; print(signal.SIGRTMIN+10)"]))
+    taken = int(
+        subprocess.check_output([sys.executable, "-c", "import signal; print(signal.SIGRTMIN+10)"])
+    )
     assert run.told[1] == "signal %d" % (taken + 1), run

@@ -1,4 +1,4 @@
-"""A refusal in a notebook: the kernel lives, the traceback is whole, memory is back, then the report."""
+"""A refusal in a notebook: a living kernel, a whole traceback, memory back, then the report."""
 
 import json
 import os
@@ -83,7 +83,9 @@ def notebook(notebook_python, fake_library, tmp_path):
             cwd=str(tmp_path),
         )
         assert finished.returncode == 0, finished.stderr
-        return [Cell(outputs) for outputs in json.loads(finished.stdout)], log.read_text().splitlines()
+        return [
+            Cell(outputs) for outputs in json.loads(finished.stdout)
+        ], log.read_text().splitlines()
 
     return run
 
@@ -156,8 +158,12 @@ def test_magics_async_cells_and_replaced_handlers_get_a_report(notebook):
     )
     assert "REPORT 1 cell" in cells[0].text("stderr"), cells[0]
     assert "REPORT 2 cell\nAt: cell [2] line 3" in cells[1].text("stderr"), cells[1]
-    assert cells[3].text("stdout") == "own\n" and "REPORT 3 cell" in cells[3].text("stderr"), cells[3]
-    assert cells[5].text("stdout") == "custom\n" and "REPORT 4 cell" in cells[5].text("stderr"), cells[5]
+    assert cells[3].text("stdout") == "own\n" and "REPORT 3 cell" in cells[3].text("stderr"), cells[
+        3
+    ]
+    assert cells[5].text("stdout") == "custom\n" and "REPORT 4 cell" in cells[5].text(
+        "stderr"
+    ), cells[5]
     assert "REPORT" not in cells[6].text("stderr"), cells[6]  # shown again, not reported again
 
 

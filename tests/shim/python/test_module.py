@@ -46,7 +46,7 @@ def test_is_refusal_knows_the_chain_and_nothing_else(script):
         "def torch():\n"
         "    try: bytearray(1 << 33)\n"
         "    except MemoryError: pass\n"
-        "    raise RuntimeError(\"DefaultCPUAllocator: can't allocate memory\")\n"
+        '    raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory")\n'
         "def other(): raise ValueError('bad')\n"
         "print(attempt(plain), attempt(cause), attempt(context), attempt(torch), attempt(other))\n"
         "print(oomguard.is_refusal(None))\n"

@@ -12,7 +12,9 @@ def test_report_follows_the_traceback(script):
     assert lines[end + 1 : end + 3] == [NOTE, "REPORT 1 program"], run
     assert lines[end + 3].endswith("program.py line 2: return bytearray(1 << 33)"), run
     assert run.told[2] == "ending 1"
-    assert run.told[3].startswith("surfaced 1 ") and run.told[3].endswith("line 2: return bytearray(1 << 33)")
+    assert run.told[3].startswith("surfaced 1 ") and run.told[3].endswith(
+        "line 2: return bytearray(1 << 33)"
+    )
 
 
 def test_report_is_one_write(script, tmp_path):
@@ -37,9 +39,7 @@ def test_an_exception_of_another_cause_is_left_as_it_is(script):
 
 def test_a_thousand_handled_refusals_print_nothing(script):
     run = script(
-        "for _ in range(1000):\n"
-        "    try: bytearray(1 << 33)\n"
-        "    except MemoryError: pass\n"
+        "for _ in range(1000):\n" "    try: bytearray(1 << 33)\n" "    except MemoryError: pass\n"
     )
     assert (run.status, run.out, run.err) == (0, "", ""), run
 
@@ -59,7 +59,8 @@ def test_threads_get_one_report_and_then_counts(script):
 def test_threading_imported_by_site_is_wrapped_too(script, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import threading\n")
     run = script(
-        "import threading\nt = threading.Thread(target=bytearray, args=(1 << 33,))\nt.start()\nt.join()\n",
+        "import threading\n"
+        "t = threading.Thread(target=bytearray, args=(1 << 33,))\nt.start()\nt.join()\n",
         PYTHONPATH=str(tmp_path),
     )
     assert run.err.count("REPORT") == 1, run
@@ -86,11 +87,7 @@ def test_a_hook_that_chains_gets_the_report(script):
 
 
 def test_report_goes_where_stderr_was_sent(script):
-    run = script(
-        "import io, sys\n"
-        "sys.stderr = sys.stdout\n"
-        "bytearray(1 << 33)\n"
-    )
+    run = script("import io, sys\n" "sys.stderr = sys.stdout\n" "bytearray(1 << 33)\n")
     assert run.err == "" and run.out.count("REPORT") == 1 and run.out.startswith("Traceback"), run
 
 
@@ -114,7 +111,9 @@ def test_the_line_named_is_the_persons_own(script, tmp_path):
 
 
 def test_a_prompt_goes_on_and_reports_each(guarded, python):
-    run = guarded(python, "-i", "-q", stdin="bytearray(1 << 33)\nbytearray(1 << 33)\nprint('alive')\n")
+    run = guarded(
+        python, "-i", "-q", stdin="bytearray(1 << 33)\nbytearray(1 << 33)\nprint('alive')\n"
+    )
     assert "alive" in run.out and run.err.count("REPORT") == 2, run
     assert not any(line.startswith("ending") for line in run.told), run
 
