@@ -3,7 +3,7 @@
 // The engine calls `on_slow_path` from the slow path of its hooks; in the main thread, once the
 // interpreter is initialised, it queues one pending call (Py_AddPendingCall), which runs after
 // `site` and before the program's own code, compiles the embedded boot.py and hands it the bridge.
-// This is the one place where a lock of the interpreter (of its pending calls) is taken near a hook.
+// This is the one place where a lock of the interpreter (its pending calls) is taken near a hook.
 #pragma once
 
 #include <cstdint>
