@@ -4,7 +4,7 @@
 # line is `N passed, N failed, N skipped`; the exit status is 1 if anything failed and 2 if the
 # set-up cannot be done here.
 #
-#   tests/run.sh [FOLDER...]    with folders (tests/shim tests/tools tests/end_to_end): those alone
+#   tests/run.sh [FOLDER...]    with folders (tests/docs tests/shim ...): those alone
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 # shellcheck source=tests/setup/setup.sh
@@ -30,7 +30,7 @@ reports=()
 unset LD_PRELOAD
 
 if ((${#folders[@]} == 0)); then
-  folders=(tests/shim tests/tools tests/end_to_end)
+  folders=(tests/docs tests/shim tests/tools tests/end_to_end)
   reports+=("$results/ctest.xml")
   echo "== unit tests"
   # Two at once at most: some of them measure their own memory.
