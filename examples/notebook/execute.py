@@ -24,7 +24,7 @@ def text_of(output):
     if output["output_type"] == "stream":
         text = output["text"]
     elif output["output_type"] == "error":
-        text = "\n".join(output["traceback"])
+        text = "\n".join(output["traceback"]) + "\n"
     else:
         text = output.get("data", {}).get("text/plain", "")
     return TERMINAL_COLOURS.sub("", text)
