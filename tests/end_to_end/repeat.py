@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Repeats the end-to-end cases many times and prints a table of figures. Started by tests/repeat.sh.
+
+Each row: how many guarded runs lived (exception, program or kernel alive, oom_kill 0), how much of
+the limit was reached at least (peak plus refused request), and how long the exception took as a
+multiple of the bare run's time to its death (least, median, greatest).
+"""
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+
+import cgroup
+import harness
+
+GROWTH = ("bytearray", "dict", "list_of_str", "numpy_ones", "numpy_empty", "torch_ones", "threads")
+CONVERSIONS = ("float32", "float16", "device_map")
+
+
+def spread(values, form):
+    if not values:
+        return "-"
+    values = sorted(values)
+    return " / ".join(form % value for value in
+                      (values[0], statistics.median(values), values[-1]))
+
+
+def show(name, lived, runs, oom_kills, reached, ratios):
+    least = f"{min(reached):.1%}" if reached else "-"
+    print(f"{name:34} {lived:>3} of {runs:<3}  oom_kill {oom_kills:<3} reached >= {least:7} "
+          f"time ratio {spread(ratios, '%.2f')}", flush=True)
+    return lived == runs
+
+
+def repeat_growth(python, case, times):
+    """Bare and guarded runs alternate, so that both see the same machine."""
+    lived, oom_kills, reached, ratios = 0, 0, [], []
+    for _ in range(times):
+        bare = harness.growth(python, case, guarded=False)
+        run = harness.growth(python, case, guarded=True)
+        oom_kills += run.oom_kills
+        reached.append(run.reached)
+        good = run.finished.status == 0 and run.oom_kills == 0 and run.result.get("alive", False)
+        lived += good
+        if not good:
+            print(f"{case}: {run}", file=sys.stderr)
+        elif bare.finished.killed:
+            ratios.append(run.seconds_to_exception / bare.finished.seconds)
+    name = f"{case}, CPython {harness.python_label(python)}"
+    return show(name, lived, times, oom_kills, reached, ratios)
+
+
+def repeat_load(checkpoint, way, times):
+    bare = harness.load(harness.main_python(), checkpoint, way, guarded=False)
+    lived, oom_kills, reached, ratios = 0, 0, [], []
+    for _ in range(times):
+        run = harness.load(harness.main_python(), checkpoint, way, guarded=True)
+        oom_kills += run.oom_kills
+        reached.append(run.reached)
+        good = (run.finished.status == 0 and run.oom_kills == 0
+                and run.result.get("loaded") is False and run.result["intact"])
+        lived += good
+        if not good:
+            print(f"{way}: {run}", file=sys.stderr)
+        elif bare.finished.killed:
+            ratios.append(run.seconds_to_exception / bare.finished.seconds)
+    note = "" if bare.finished.killed else f" (bare hung for {bare.finished.seconds:.0f} s)"
+    return show(f"script {way}{note}", lived, times, oom_kills, reached, ratios)
+
+
+def repeat_notebook(checkpoint, kernel, times):
+    lived, oom_kills, reached, seconds = 0, 0, [], []
+    for _ in range(times):
+        run = harness.notebook(checkpoint, *kernel)
+        cells = {cell["id"]: cell for cell in run.result["cells"]}
+        oom_kills += run.oom_kills
+        reached.append(run.reached)
+        seconds.append(cells["too-big"]["seconds"])
+        good = (run.result["kernel"] == "lived" and run.oom_kills == 0
+                and cells["too-big"]["exception"] in ("MemoryError", "RuntimeError")
+                and "an hour of work" in cells["still-there"]["text"]
+                and "19.1 B parameters" in cells["fits"]["text"])
+        lived += good
+        if not good:
+            print(f"notebook: {run}\n{run.result}", file=sys.stderr)
+    print(f"notebook: seconds to the exception {spread(seconds, '%.1f')}", flush=True)
+    return show("notebook float32, then bfloat16", lived, times, oom_kills, reached, [])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--only", choices=("growth", "interpreters", "load", "notebook"))
+    options = parser.parse_args()
+    reason = cgroup.why_unavailable()
+    if reason:
+        print(f"nothing to repeat here: {reason}", file=sys.stderr)
+        return 2
+    wanted = (lambda part: options.only in (None, part))
+    good = True
+    print(f"{options.times} times each; least / median / greatest of time ratios")
+    if wanted("growth"):
+        for case in GROWTH:
+            good &= repeat_growth(harness.main_python(), case, options.times)
+    if wanted("interpreters"):
+        for python in harness.pythons():
+            for case in GROWTH:
+                if case != "torch_ones" and ("numpy" not in case or harness.has_numpy(python)):
+                    good &= repeat_growth(python, case, max(1, options.times // 4))
+    if wanted("load") or wanted("notebook"):
+        checkpoint = harness.disk_folder()
+        prefix = tempfile.mkdtemp(prefix="oomguard-prefix-")
+        try:
+            harness.make_checkpoint(checkpoint)
+            if wanted("load"):
+                for way in CONVERSIONS:
+                    good &= repeat_load(checkpoint, way, max(1, options.times // 4))
+            if wanted("notebook"):
+                kernel = harness.install_kernel(prefix)
+                good &= repeat_notebook(checkpoint, kernel, options.times)
+        finally:
+            shutil.rmtree(checkpoint)
+            shutil.rmtree(prefix)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
