@@ -19,9 +19,11 @@ using test::expect_in_child;
 
 uint64_t refuse(int32_t thread_id = static_cast<int32_t>(gettid())) {
   budget::Judgement judgement;
+  judgement.source = &budget::gate.probe;
   judgement.headroom.bytes = 30 * kMiB;
   const uint64_t incident = budget::gate.incident.refused(budget::program_now_ns(), true);
-  return budget::write_refusal({record::RequestKind::kMalloc, record::Outcome::kRefused, 77 * kMiB, 0,
+  return budget::write_refusal({record::RequestKind::kMalloc, record::Outcome::kRefused,
+                                77 * kMiB, 0,
                                 thread_id, incident, &judgement},
                                budget::program_now_ns());
 }

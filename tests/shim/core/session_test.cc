@@ -23,8 +23,10 @@ void start_in(const std::string& directory) {
 }
 
 uint64_t refuse() {
-  const budget::Judgement judgement{};
-  return budget::write_refusal({record::RequestKind::kMalloc, record::Outcome::kRefused, 5 * kMiB, 0,
+  budget::Judgement judgement;
+  judgement.source = &budget::gate.probe;
+  return budget::write_refusal({record::RequestKind::kMalloc, record::Outcome::kRefused,
+                                5 * kMiB, 0,
                                 static_cast<int32_t>(gettid()), 1, &judgement},
                                budget::program_now_ns());
 }

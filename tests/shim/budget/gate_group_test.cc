@@ -1,0 +1,144 @@
+// Admission against a real memory cgroup: nobody is killed, and what fits is granted.
+#include <gtest/gtest.h>
+
+#include "shim/budget/gate.h"
+#include "shim/core/session.h"
+#include "tests/shim/budget/harness.h"
+#include "tests/shim/budget/memory_group.h"
+
+namespace oomguard::budget {
+namespace {
+
+using test::Folder;
+using test::guard;
+using test::expect_in_child;
+using test::interpreter_caller;
+using test::Mapped;
+using test::MemoryGroup;
+
+bool ask(Bytes size) {
+  const Admission admission(record::RequestKind::kMalloc, static_cast<size_t>(size),
+                            interpreter_caller());
+  return admission.granted();
+}
+
+options::Values with_reserve(Bytes reserve) {
+  options::Values values;
+  values.reserve_bytes = reserve;
+  return values;
+}
+
+class GateGroupTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!group_.ready()) GTEST_SKIP() << group_.reason();
+  }
+  // Runs `body` in a child that is a member of the group, with the gate on.
+  template <typename Body>
+  void in_group(Body body) {
+    expect_in_child([&] {
+      ASSERT_TRUE(group_.join());
+      guard(with_reserve(16 * kMiB));
+      body();
+    });
+  }
+
+  MemoryGroup group_{128 * kMiB};
+};
+
+TEST_F(GateGroupTest, GrantsWhatFitsAndRefusesWhatDoesNot) {
+  in_group([] {
+    EXPECT_TRUE(ask(64 * kMiB));
+    EXPECT_TRUE(ask(100 * kMiB));
+    EXPECT_FALSE(ask(126 * kMiB));
+    const record::RefusalRecord& refusal = session::file()->refusals[0];
+    bool binds = false;
+    for (uint32_t i = 0; i < refusal.level_count; ++i) {
+      if (refusal.levels[i].binds == 0) continue;
+      binds = refusal.levels[i].limit_bytes == 128 * kMiB &&
+              std::string(refusal.levels[i].path).find("oomguard-unit") != std::string::npos;
+    }
+    EXPECT_TRUE(binds) << "the group's own limit is named";
+  });
+}
+
+TEST_F(GateGroupTest, GrowthIsRefusedShortlyBeforeTheLimitAndNotKilled) {
+  in_group([this] {
+    Bytes filled = 0;
+    for (; filled < 256 * kMiB; filled += 2 * kMiB) {
+      Admission admission(record::RequestKind::kMmap, 2 * kMiB, interpreter_caller());
+      if (!admission.granted()) break;
+      auto* block = new Mapped(2 * kMiB);  // held to the end
+      admission.block(reinterpret_cast<void*>(block->address()), 2 * kMiB, false);
+      block->touch();
+    }
+    EXPECT_LT(filled, 128 * kMiB);
+    EXPECT_GT(group_.usage() + 2 * kMiB, 128 * kMiB - 16 * kMiB - 2 * kMiB);
+    EXPECT_TRUE(gate.incident.grace());
+  });
+}
+
+TEST_F(GateGroupTest, PageCacheIsNoReasonToRefuse) {
+  in_group([this] {
+    const Folder folder;
+    const std::string path = folder / "cached";
+    const std::string chunk(1 << 20, 'x');
+    {
+      std::ofstream file(path, std::ios::binary);
+      for (int i = 0; i < 100; ++i) file << chunk;
+    }
+    {
+      std::ifstream file(path, std::ios::binary);
+      std::string read(1 << 20, '\0');
+      while (file.read(read.data(), 1 << 20)) {
+      }
+    }
+    if (group_.usage() < 60 * kMiB) GTEST_SKIP() << "files here do not go through the page cache";
+    EXPECT_TRUE(ask(80 * kMiB));
+    EXPECT_FALSE(ask(126 * kMiB));
+  });
+}
+
+TEST_F(GateGroupTest, SharedMemoryCountsAsHeld) {
+  in_group([] {
+    const Mapped shared(64 * kMiB, MAP_SHARED);
+    EXPECT_TRUE(ask(90 * kMiB));
+    shared.touch();
+    EXPECT_FALSE(ask(90 * kMiB));
+  });
+}
+
+TEST_F(GateGroupTest, ALimitThatWasRaisedCountsAfterTheNextRefresh) {
+  in_group([this] {
+    EXPECT_FALSE(ask(150 * kMiB));
+    ASSERT_TRUE(group_.set_limit(256 * kMiB));
+    gate.probe.refresh();
+    EXPECT_TRUE(ask(150 * kMiB));
+    ASSERT_TRUE(group_.set_limit(128 * kMiB));
+    gate.probe.refresh();
+    EXPECT_FALSE(ask(150 * kMiB));
+  });
+}
+
+// A descriptor of the probe's was closed by the program: it goes on, and so does the guard.
+TEST_F(GateGroupTest, AProgramThatClosesEveryDescriptorIsStillGuarded) {
+  in_group([] {
+    for (int fd = 3; fd < 1024; ++fd) close(fd);
+    EXPECT_TRUE(ask(64 * kMiB));
+    EXPECT_FALSE(ask(126 * kMiB));
+    EXPECT_EQ(gate.faults(), 0u);
+  });
+}
+
+TEST_F(GateGroupTest, AConfiguredBudgetBelowTheGroupsLimitBinds) {
+  expect_in_child([&] {
+    ASSERT_TRUE(group_.join());
+    options::Values values = test::budget_of(64 * kMiB);
+    guard(values);
+    EXPECT_TRUE(ask(40 * kMiB));
+    EXPECT_FALSE(ask(60 * kMiB));
+  });
+}
+
+}  // namespace
+}  // namespace oomguard::budget

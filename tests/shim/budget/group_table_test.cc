@@ -1,0 +1,254 @@
+#include "shim/budget/group_table.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+
+#include "collector/probe/syscall.h"
+#include "tests/shim/budget/harness.h"
+
+namespace oomguard::budget {
+namespace {
+
+using test::Folder;
+using test::expect_in_child;
+using test::in_child;
+using test::Signpost;
+using test::start_child;
+using test::wait_for;
+using test::write_file;
+
+constexpr uint64_t kKey = 0x0123456789abcdef;
+constexpr int64_t kSecond = 1'000'000'000;
+
+// The file as the processes share it.
+struct File {
+  char magic[8];
+  GroupTable::Slot slots[GroupTable::kSlots];
+};
+
+class GroupTableTest : public testing::Test {
+ protected:
+  std::string file() const { return folder_ / "groups/0123456789abcdef"; }
+  File* map() const {
+    const int fd = open(file().c_str(), O_RDWR | O_CLOEXEC);
+    void* mapped = mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    return mapped == MAP_FAILED ? nullptr : static_cast<File*>(mapped);
+  }
+  bool join(GroupTable& table) const { return table.open(folder_.path().c_str(), kKey); }
+  // A member that publishes once and stays until it is killed.
+  pid_t start_member(int64_t pending, int64_t in_flight, int64_t growth, int64_t anonymous) {
+    const Signpost published;
+    const pid_t child = start_child([&] {
+      GroupTable table;
+      ASSERT_TRUE(join(table));
+      table.own()->pending = pending;
+      table.own()->in_flight = in_flight;
+      table.own()->growth = growth;
+      table.own()->anonymous = anonymous;
+      table.own()->heartbeat_ns = sys::monotonic_ns();
+      published.set();
+      for (;;) pause();
+    });
+    published.wait();
+    return child;
+  }
+  static void end(pid_t child) {
+    kill(child, SIGKILL);
+    wait_for(child);
+  }
+  uint32_t members() { return table_.others(sys::monotonic_ns(), 0).members; }
+
+  Folder folder_;
+  GroupTable table_;
+};
+
+TEST_F(GroupTableTest, AloneBeforeItIsOpened) {
+  EXPECT_FALSE(table_.joined());
+  EXPECT_EQ(table_.own(), nullptr);
+  EXPECT_EQ(members(), 0u);
+  EXPECT_FALSE(table_.guarded(getpid()));
+  table_.refresh_others(sys::monotonic_ns());
+  table_.leave();
+  table_.close_in_child();
+}
+
+TEST_F(GroupTableTest, ClaimsASlotThatOthersSeeButItselfDoesNot) {
+  ASSERT_TRUE(join(table_));
+  ASSERT_TRUE(table_.joined());
+  EXPECT_EQ(table_.own()->pid, getpid());
+  EXPECT_EQ(table_.own()->tree, getpgid(0));
+  EXPECT_TRUE(table_.guarded(getpid()));
+  EXPECT_FALSE(table_.guarded(1));
+  table_.own()->pending = 77;
+  EXPECT_EQ(members(), 0u);
+  EXPECT_EQ(table_.others(sys::monotonic_ns(), 0).pending, 0);
+  struct stat status {};
+  ASSERT_EQ(stat(file().c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+}
+
+TEST_F(GroupTableTest, TwoMembersAreAddedUp) {
+  ASSERT_TRUE(join(table_));
+  const pid_t first = start_member(10, 200, 3000, 40'000);
+  const pid_t second = start_member(1, 20, 5000, 60'000);
+  const GroupTable::Others others = table_.others(sys::monotonic_ns(), getpgid(0));
+  EXPECT_EQ(others.members, 2u);
+  EXPECT_EQ(others.pending, 11);
+  EXPECT_EQ(others.in_flight, 220);
+  EXPECT_EQ(others.growth, 8000);
+  EXPECT_EQ(others.largest_growth, 5000);
+  EXPECT_EQ(others.tree_anonymous, 100'000);
+  EXPECT_EQ(table_.others(sys::monotonic_ns(), 1).tree_anonymous, 0) << "another tree's";
+  EXPECT_TRUE(table_.guarded(first));
+  EXPECT_TRUE(table_.guarded(second));
+  end(first);
+  end(second);
+}
+
+TEST_F(GroupTableTest, WhatAKilledNeighbourHadComesBackAtOnce) {
+  ASSERT_TRUE(join(table_));
+  const pid_t child = start_member(1, 1 << 20, 1, 1);
+  EXPECT_EQ(members(), 1u);
+  end(child);
+  EXPECT_EQ(members(), 0u);
+  EXPECT_EQ(table_.others(sys::monotonic_ns(), 0).in_flight, 0);
+}
+
+TEST_F(GroupTableTest, ASlotWhoseHeartbeatStoppedCountsForNothing) {
+  ASSERT_TRUE(join(table_));
+  const pid_t child = start_member(1, 2, 3, 4);
+  EXPECT_EQ(table_.others(sys::monotonic_ns() + kSecond / 2, 0).members, 1u);
+  EXPECT_EQ(table_.others(sys::monotonic_ns() + 2 * kSecond, 0).members, 0u);
+  end(child);
+}
+
+// A file that survived a reboot: its heartbeats are of a clock that began anew, its process ids
+// belong to others now.
+TEST_F(GroupTableTest, AHeartbeatFromTheFutureCountsForNothing) {
+  ASSERT_TRUE(join(table_));
+  File* shared = map();
+  ASSERT_NE(shared, nullptr);
+  GroupTable::Slot& old = shared->slots[5];
+  old.pid = getppid();
+  old.in_flight = 1 << 30;
+  old.heartbeat_ns = sys::monotonic_ns() + 3600 * kSecond;
+  EXPECT_EQ(members(), 0u);
+  old.heartbeat_ns = INT64_MIN;
+  EXPECT_EQ(members(), 0u);
+  old.heartbeat_ns = sys::monotonic_ns();
+  EXPECT_EQ(members(), 1u);
+}
+
+TEST_F(GroupTableTest, SlotsOfDeadProcessesAreUsedAgain) {
+  for (uint32_t i = 0; i < GroupTable::kSlots + 20; ++i) {
+    ASSERT_EQ(0, in_child([&] {
+                GroupTable table;
+                EXPECT_TRUE(join(table));  // and never leaves
+                table.own()->in_flight = 1000;
+              }));
+  }
+  ASSERT_TRUE(join(table_));
+  EXPECT_EQ(table_.own()->in_flight, 0) << "nothing of the one before";
+  EXPECT_EQ(table_.own()->pending, 0);
+}
+
+TEST_F(GroupTableTest, LeavingFreesTheSlot) {
+  ASSERT_TRUE(join(table_));
+  table_.leave();
+  EXPECT_FALSE(table_.joined());
+  File* shared = map();
+  ASSERT_NE(shared, nullptr);
+  for (const GroupTable::Slot& slot : shared->slots) EXPECT_EQ(slot.pid, 0);
+}
+
+TEST_F(GroupTableTest, AForkedChildGetsASlotOfItsOwn) {
+  ASSERT_TRUE(join(table_));
+  table_.own()->pending = 5;
+  expect_in_child([&] {
+    table_.close_in_child();
+    EXPECT_FALSE(table_.joined());
+    ASSERT_TRUE(join(table_));
+    EXPECT_EQ(table_.own()->pid, getpid());
+    EXPECT_EQ(members(), 1u);
+    EXPECT_EQ(table_.others(sys::monotonic_ns(), 0).pending, 5);
+    table_.leave();
+  });
+  EXPECT_EQ(table_.own()->pid, getpid());
+}
+
+TEST_F(GroupTableTest, AChildThatLeavesBeforeItClosedDoesNotFreeItsParentsSlot) {
+  ASSERT_TRUE(join(table_));
+  expect_in_child([&] { table_.leave(); });
+  EXPECT_EQ(table_.own()->pid, getpid());
+}
+
+TEST_F(GroupTableTest, WhereAllSlotsAreTakenTheProcessActsAlone) {
+  ASSERT_TRUE(join(table_));
+  File* shared = map();
+  ASSERT_NE(shared, nullptr);
+  for (GroupTable::Slot& slot : shared->slots) slot.pid = getppid();
+  GroupTable late;
+  EXPECT_FALSE(join(late));
+  EXPECT_FALSE(late.joined());
+}
+
+TEST_F(GroupTableTest, OneGroupDoesNotSeeAnother) {
+  ASSERT_TRUE(join(table_));
+  const pid_t child = start_member(1, 2, 3, 4);
+  GroupTable other;
+  ASSERT_TRUE(other.open(folder_.path().c_str(), kKey + 1));
+  EXPECT_EQ(other.others(sys::monotonic_ns(), 0).members, 0u);
+  end(child);
+}
+
+TEST_F(GroupTableTest, RefreshWakesANeighbourWithSomethingInFlightAndWaitsForItsSample) {
+  ASSERT_TRUE(join(table_));
+  const Signpost ready;
+  const pid_t child = start_child([&] {
+    GroupTable table;
+    ASSERT_TRUE(join(table));
+    table.own()->in_flight = 1 << 20;
+    const uint32_t heard = table.own()->wake;
+    ready.set();
+    while (table.own()->wake == heard) usleep(50);
+    table.own()->in_flight = 4096;
+    table.own()->heartbeat_ns = sys::monotonic_ns();
+    for (;;) pause();
+  });
+  ready.wait();
+  const int64_t before = sys::monotonic_ns();
+  table_.refresh_others(before);
+  EXPECT_LT(sys::monotonic_ns() - before, 1 * kSecond);
+  // 3 ms may be too short on a machine under load; the sample is there soon after.
+  int64_t in_flight = -1;
+  for (int i = 0; i < 200 && in_flight != 4096; ++i) {
+    in_flight = table_.others(sys::monotonic_ns(), 0).in_flight;
+    usleep(1000);
+  }
+  EXPECT_EQ(in_flight, 4096);
+  end(child);
+}
+
+TEST_F(GroupTableTest, RefreshDoesNotWaitWhereNobodyHasAnythingInFlight) {
+  ASSERT_TRUE(join(table_));
+  const pid_t child = start_member(1, 0, 3, 4);
+  const int64_t before = sys::monotonic_ns();
+  for (int i = 0; i < 10; ++i) table_.refresh_others(before);
+  EXPECT_LT(sys::monotonic_ns() - before, 10 * 500'000);
+  end(child);
+}
+
+TEST_F(GroupTableTest, ThreadsThatClaimAtOnceGetDifferentSlots) {
+  constexpr int kChildren = 12;
+  pid_t children[kChildren];
+  for (pid_t& child : children) child = start_member(1, 0, 0, 0);
+  ASSERT_TRUE(join(table_));
+  EXPECT_EQ(members(), uint32_t{kChildren});
+  for (const pid_t child : children) end(child);
+}
+
+}  // namespace
+}  // namespace oomguard::budget

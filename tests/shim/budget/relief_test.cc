@@ -1,0 +1,63 @@
+#include "shim/budget/relief.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+#include "shim/interpose/real.h"
+#include "tests/shim/budget/harness.h"
+
+namespace oomguard::budget {
+namespace {
+
+using test::expect_in_child;
+using test::own_anonymous;
+
+// Frees all but the last of many blocks: the heap keeps what lies below that one.
+void fragment() {
+  std::vector<void*> blocks;
+  for (int i = 0; i < 1000; ++i) {
+    blocks.push_back(malloc(64 * 1024));
+    memset(blocks.back(), 1, 64 * 1024);
+  }
+  static void* keeper = malloc(64 * 1024);
+  memset(keeper, 1, 64 * 1024);
+  for (void* block : blocks) free(block);
+}
+
+TEST(ReliefTest, DoesNothingBeforeItIsInitialised) {
+  expect_in_child([] { EXPECT_FALSE(relief::release(0)); });
+}
+
+TEST(ReliefTest, GivesBackWhatTheHeapKeeps) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer's allocator is not libc's";
+#endif
+  expect_in_child([] {
+    interpose::resolve();
+    ASSERT_TRUE(interpose::allocator_is_libc());
+    relief::init();
+    fragment();
+    const Bytes before = own_anonymous();
+    EXPECT_TRUE(relief::release(32 * kMiB));
+    EXPECT_LT(own_anonymous(), before - 32 * kMiB);
+  });
+}
+
+TEST(ReliefTest, DoesNotTryWhereItCannotHelp) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer's allocator is not libc's";
+#endif
+  expect_in_child([] {
+    interpose::resolve();
+    relief::init();
+    fragment();
+    const Bytes before = own_anonymous();
+    EXPECT_FALSE(relief::release(10 * test::kGiB));
+    EXPECT_GE(own_anonymous(), before - kMiB);
+  });
+}
+
+}  // namespace
+}  // namespace oomguard::budget
