@@ -24,10 +24,11 @@ def text_of(output):
     if output["output_type"] == "stream":
         text = output["text"]
     elif output["output_type"] == "error":
-        text = "\n".join(output["traceback"]) + "\n"
+        text = "\n".join(output["traceback"])
     else:
         text = output.get("data", {}).get("text/plain", "")
-    return TERMINAL_COLOURS.sub("", text)
+    text = TERMINAL_COLOURS.sub("", text)
+    return text if text.endswith("\n") else text + "\n"  # one may be followed by another's
 
 
 class Timed(NotebookClient):
