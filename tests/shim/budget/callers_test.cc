@@ -34,6 +34,7 @@ struct PathCase {
   const char* path;
   Caller expected;
 };
+void PrintTo(const PathCase& path, std::ostream* out) { *out << path.path; }
 class ClassifyPath : public testing::TestWithParam<PathCase> {};
 
 TEST_P(ClassifyPath, KnowsTheKind) {
