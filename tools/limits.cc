@@ -108,7 +108,6 @@ Result<std::unique_ptr<Picture>> look(int pid, const options::Values& settings) 
   if (!picture->probe.open(config)) {
     return Error{"no limit of process " + std::to_string(picture->pid) + " can be read", kFailed};
   }
-  picture->probe.set_tree_usage(-1);
   if (!picture->probe.read(probe::Depth::kFull, &picture->reading)) {
     return Error{"no limit of process " + std::to_string(picture->pid) + " can be read", kFailed};
   }

@@ -173,17 +173,15 @@ void add_budget_level(State& state, Depth depth, Reading* out) {
     limit = static_cast<Bytes>(static_cast<__int128>(whole) * state.budget_share_permille / 1000);
   }
   if (limit == 0) return;
-  Bytes usage = state.tree_usage.load(kRelaxed);
-  if (!state.tree_usage_set.load(kRelaxed)) {
-    Bytes fields[7];
-    if (!read_statm(state, fields)) {
-      count_fault(state);
-      return;
-    }
-    if (depth == Depth::kFull) read_shmem(state);
-    // statm's "shared" is file pages and shared memory together, so this difference is RssAnon.
-    usage = not_negative(fields[1] - fields[2]) + state.shmem.load(kRelaxed);
+  Bytes fields[7];
+  if (!read_statm(state, fields)) {
+    count_fault(state);
+    return;
   }
+  if (depth == Depth::kFull) read_shmem(state);
+  // statm's "shared" is file pages and shared memory together, so this difference is RssAnon.
+  const Bytes usage = not_negative(fields[1] - fields[2]) + state.shmem.load(kRelaxed) +
+                      state.others_usage.load(kRelaxed);
   append(out, LimitKind::kBudget, limit, usage);
 }
 

@@ -51,7 +51,7 @@ void reset(State& state) {
   state.readers[1].store(0);
   state.refreshing.store(false);
   state.active.store(0);
-  state.tree_usage_set.store(false);
+  state.others_usage.store(0);
   state.shmem.store(0);
   state.mem_total.store(0);
 }
@@ -151,9 +151,28 @@ void Probe::set_resident_text(Bytes bytes) {
   state_.resident_text.store(bytes < 0 ? 0 : bytes, kRelaxed);
 }
 
-void Probe::set_tree_usage(Bytes bytes) {
-  state_.tree_usage.store(bytes, kRelaxed);
-  state_.tree_usage_set.store(bytes >= 0, kRelaxed);
+void Probe::set_others_usage(Bytes bytes) {
+  state_.others_usage.store(bytes < 0 ? 0 : bytes, kRelaxed);
+}
+
+bool Probe::adopt_limits(const Probe& fresh) {
+  const State& from = fresh.state();
+  TableReader theirs(fresh.state());
+  TableReader ours(state_);
+  if (theirs->count != ours->count) return false;
+  for (uint32_t i = 0; i < ours->count; ++i) {
+    if (theirs->groups[i].key != ours->groups[i].key) return false;
+  }
+  for (uint32_t i = 0; i < ours->count; ++i) {
+    const Group& group = theirs->groups[i];
+    ours->groups[i].limit.store(group.limit.load(kRelaxed), kRelaxed);
+    ours->groups[i].is_high.store(group.is_high.load(kRelaxed), kRelaxed);
+    ours->groups[i].swap_limit.store(group.swap_limit.load(kRelaxed), kRelaxed);
+  }
+  state_.rlimit_as.store(from.rlimit_as.load(kRelaxed), kRelaxed);
+  state_.rlimit_data.store(from.rlimit_data.load(kRelaxed), kRelaxed);
+  state_.shmem.store(from.shmem.load(kRelaxed), kRelaxed);
+  return true;
 }
 
 const char* Probe::level_path(uint16_t path_index) const {

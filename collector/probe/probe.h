@@ -48,9 +48,14 @@ class Probe {
   // called reclaimable. Set by the engine from resident_text(); starts at 0.
   void set_resident_text(Bytes bytes);
 
-  // The usage of the process tree for LimitKind::kBudget; set by the engine (sum over the group's
-  // table) and counted in the next reading. Negative: read this process's own RssAnon+RssShmem.
-  void set_tree_usage(Bytes bytes);
+  // What the other processes of the tree hold, for LimitKind::kBudget: counted in the next reading
+  // together with this process's own RssAnon and RssShmem. Starts at 0.
+  void set_others_usage(Bytes bytes);
+
+  // Takes over the limits that `fresh`, a probe of the same process, has read, without opening or
+  // reading anything. False where the groups are not the same ones (the process was moved): then
+  // `refresh` finds them.
+  [[nodiscard]] bool adopt_limits(const Probe& fresh);
 
   // Path of a level's directory as a person knows it ("/sys/fs/cgroup/memory/x"), never null.
   const char* level_path(uint16_t path_index) const;

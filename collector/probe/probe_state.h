@@ -97,8 +97,7 @@ struct State {
   std::atomic<Bytes> rlimit_data;
   std::atomic<Bytes> shmem;  // RssShmem, current at the last full reading or refresh
   std::atomic<Bytes> resident_text;
-  std::atomic<Bytes> tree_usage;
-  std::atomic<bool> tree_usage_set;
+  std::atomic<Bytes> others_usage;
   std::atomic<uint64_t> faults;
 };
 

@@ -96,6 +96,12 @@ bool read_status(int pid, ProcessStatus* out) {
   return true;
 }
 
+Bytes own_memory() {
+  KeyedValue wanted[] = {{"RssAnon:"}, {"RssShmem:"}};
+  if (read_keyed_once({"/proc/self", "status"}, wanted, 2) != 0 || !wanted[0].found) return -1;
+  return wanted[0].value + wanted[1].value;
+}
+
 size_t list_group(const Probe& probe, int32_t* pids, size_t capacity) {
   TableReader table(probe.state());
   const bool innermost = table->count > 0 && table->groups[0].is_process_group;

@@ -26,6 +26,10 @@ struct ProcessStatus {
 // `pid` 0 is the caller's own process. False where there is no such process (any more).
 [[nodiscard]] bool read_status(int pid, ProcessStatus* out);
 
+// RssAnon and RssShmem of the caller's own process: the memory that only it can give back. -1 where
+// it cannot be read. Opens /proc/self/status.
+[[nodiscard]] Bytes own_memory();
+
 // Process ids in the group that holds the probe's process: its innermost memory group, or its own
 // directory where the memory controller begins above it. Returns how many were written; those
 // beyond `capacity` are left out.

@@ -10,9 +10,20 @@ bool Alarm::ready(int64_t now_ns) const noexcept {
          now_ns - handled_ns_.load(std::memory_order_relaxed) > kPauseNs;
 }
 
+namespace {
+
+// The program may have put the signal back to its default, which would end it. The kernel's own
+// layout of struct sigaction: the handler comes first.
+bool has_handler(int signal_number) noexcept {
+  unsigned long action[8] = {};
+  return sys::call(SYS_rt_sigaction, signal_number, 0, sys::as_arg(action), 8) == 0 && action[0] > 1;
+}
+
+}  // namespace
+
 bool Alarm::send(uint64_t number, int32_t growing_thread, int64_t now_ns) noexcept {
   int64_t before = sent_ns_.load(std::memory_order_acquire);
-  if (!ready(now_ns)) return false;
+  if (!ready(now_ns) || !has_handler(signal_.load())) return false;
   if (!sent_ns_.compare_exchange_strong(before, now_ns, std::memory_order_acq_rel)) return false;
   refusal_.store(number, std::memory_order_relaxed);
   growing_thread_.store(growing_thread, std::memory_order_relaxed);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <time.h>
 
-#include "collector/probe/process.h"
 #include "shim/budget/group_table.h"
 #include "shim/budget/ledger.h"
 #include "shim/budget/refusal_record.h"
@@ -45,11 +44,15 @@ int64_t program_now_ns() noexcept {
   return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
-void Gate::open_probes() noexcept {
+probe::Config Gate::probe_config() const noexcept {
   probe::Config config;
   if (values_.budget_bytes >= 0) config.budget.bytes = values_.budget_bytes;
   config.budget.share_permille = values_.budget_share_permille;
-  if (!probe.open(config)) count_fault();
+  return config;
+}
+
+void Gate::open_probes() noexcept {
+  if (!probe.open(probe_config())) count_fault();
   if (!residency.open()) count_fault();
 }
 
@@ -78,17 +81,14 @@ void Gate::reopen_in_child() noexcept {
   group_table.open(values_.directory, probe.group_key());
 }
 
-bool Gate::look(probe::Depth depth, int64_t now_ns, probe::Reading* reading,
-                probe::Headroom* headroom) noexcept {
-  if (values_.budget_bytes >= 0 || values_.budget_share_permille > 0) {
-    probe::ProcessStatus self;
-    if (probe::read_status(0, &self)) {
-      const auto tree = static_cast<int32_t>(sys::call(SYS_getpgid, 0));
-      const Bytes others = group_table.others(now_ns, tree).tree_anonymous;
-      probe.set_tree_usage(others + self.resident_anonymous);
-    }
-  }
-  if (!probe.read(depth, reading)) {
+void Gate::adopt_limits(const probe::Probe& fresh) noexcept {
+  if (!probe.adopt_limits(fresh)) moved_.store(true, kRelaxed);
+}
+
+bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe::Depth depth,
+                        int64_t now_ns, probe::Reading* reading,
+                        probe::Headroom* headroom) noexcept {
+  if (!eyes.read(depth, reading)) {
     count_fault();
     return false;
   }
@@ -104,7 +104,7 @@ bool Gate::look(probe::Depth depth, int64_t now_ns, probe::Reading* reading,
   // Where skeletons make the bound useless, only what is active counts.
   const Bytes busy = in_flight < left / 4
                          ? in_flight
-                         : ledger.in_flight(0, now_ns, residency) + pending_.load(kRelaxed);
+                         : ledger.in_flight(0, now_ns, pages) + pending_.load(kRelaxed);
   const Bytes room = (left - busy) / 2;
   spent_.store(0, kRelaxed);
   room_.store(room, kRelaxed);
@@ -135,8 +135,10 @@ void Gate::grant_credit(Bytes credit) noexcept {
 bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
                     Judgement* out) noexcept {
   const int32_t self = current_thread_id();
-  const GroupTable::Others others = group_table.others(now_ns, 0);
+  GroupTable::Others others = group_table.others(now_ns, 0);
   const Bytes bound = ledger.in_flight_bound(self, now_ns);
+  out->source = &probe;
+  out->pages = &residency;
   for (const probe::Depth depth : {probe::Depth::kCheap, probe::Depth::kFull}) {
     if (!look(depth, now_ns, &out->reading, &out->headroom)) {
       grant_credit(0);
@@ -147,6 +149,8 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
     out->small = request.arena || request.size < large_threshold(headroom) ||
                  (incident.grace() && request.size <= kSmallInGrace);
     out->line = out->small ? now_lines.small : now_lines.large;
+    // What a neighbour is about to fill is not a small request's to answer for.
+    if (out->small) others.pending = others.in_flight = 0;
     out->neighbours = others.pending + others.in_flight;
     out->pending = pending + others.pending;
     out->in_flight = bound + others.in_flight;
@@ -246,7 +250,7 @@ bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judge
 
 void Gate::owe_exception(const Request& request, int64_t now_ns,
                          const Judgement& judgement) noexcept {
-  if (!alarm.ready(now_ns)) return;
+  if (values_.on_limit != options::OnLimit::kRaise || !alarm.ready(now_ns)) return;
   const uint64_t id = incident.refused(now_ns, true);
   const int32_t self = current_thread_id();
   const uint64_t number = write_refusal(
@@ -266,6 +270,7 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller) 
   const int saved_errno = errno;
   const SlowPathScope scope;
   if (gate.stale_.load(kRelaxed)) gate.reopen_in_child();
+  if (gate.moved_.load(kRelaxed) && gate.moved_.exchange(false)) gate.probe.refresh();
   if (thread_state.thread_id == 0) gate.threads_.fetch_add(1, kRelaxed);
   const int32_t self = current_thread_id();
   chores::on_slow_path(self);

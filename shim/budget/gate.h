@@ -35,6 +35,8 @@ struct Request {
 
 // What was known when a request met its line; the record of a refusal is made from it.
 struct Judgement {
+  const probe::Probe* source = nullptr;  // whose reading it is
+  const probe::Residency* pages = nullptr;
   probe::Reading reading{};
   probe::Headroom headroom{};
   Bytes line = 0;
@@ -59,11 +61,25 @@ class Gate {
 
   // One look at the limits; refreshes what the cheap path uses. False: nothing could be read.
   bool look(probe::Depth depth, int64_t now_ns, probe::Reading* reading,
-            probe::Headroom* headroom) noexcept;
+            probe::Headroom* headroom) noexcept {
+    return look_through(probe, residency, depth, now_ns, reading, headroom);
+  }
+  // The same with the watchdog's own descriptors.
+  bool look_through(probe::Probe& eyes, const probe::Residency& pages, probe::Depth depth,
+                    int64_t now_ns, probe::Reading* reading, probe::Headroom* headroom) noexcept;
+  probe::Config probe_config() const noexcept;
+  // The watchdog read limits again. Where the process was moved to another group, the next slow path
+  // opens its files anew: the watchdog never opens one in the program's descriptor table.
+  void adopt_limits(const probe::Probe& fresh) noexcept;
 
   Bytes reserve() const noexcept { return reserve_.load(std::memory_order_relaxed); }
   Lines lines_now() const noexcept {
-    return lines(reserve(), blind_.load(std::memory_order_relaxed), incident.grace());
+    return lines(reserve(), blind_.load(std::memory_order_relaxed), incident.grace(),
+                 bystander_.load(std::memory_order_relaxed));
+  }
+  // The memory that goes is going to somebody else on the same limit.
+  void set_bystander(bool bystander) noexcept {
+    bystander_.store(bystander, std::memory_order_relaxed);
   }
   void set_blind(Bytes blind) noexcept { blind_.store(blind, std::memory_order_relaxed); }
   // Everything granted since the start; the watchdog compares it with what really grew.
@@ -108,13 +124,15 @@ class Gate {
   std::atomic<Bytes> reserve_{0};
   std::atomic<Bytes> blind_{0};
   std::atomic<Bytes> machine_line_{0};
+  std::atomic<bool> bystander_{false};
   // The last answer: half of what was left then, until when it may be used, what was granted since.
   std::atomic<Bytes> room_{0};
   std::atomic<int64_t> valid_until_ns_{0};
   std::atomic<Bytes> spent_{0};
   std::atomic<Bytes> pending_{0};
   std::atomic<int64_t> decided_ns_{0};
-  std::atomic<bool> stale_{false};
+  std::atomic<bool> stale_{false};   // forked: open everything again
+  std::atomic<bool> moved_{false};   // another group: find it
   std::atomic<int64_t> granted_{0};
   std::atomic<int64_t> no_arena_until_ns_{0};
   std::atomic<uint32_t> threads_{0};

@@ -21,7 +21,8 @@ bool alive(int32_t pid) { return pid > 0 && sys::call(SYS_kill, pid, 0) != -ESRC
 // Of this boot's clock and not older than a moment. A file that outlived a reboot holds heartbeats
 // from what is the future now.
 bool is_fresh(int64_t heartbeat_ns, int64_t now_ns) {
-  return heartbeat_ns > now_ns - GroupTable::kFreshNs && heartbeat_ns < now_ns + GroupTable::kFreshNs;
+  return heartbeat_ns > now_ns - GroupTable::kFreshNs &&
+         heartbeat_ns < now_ns + GroupTable::kFreshNs;
 }
 
 // Whatever a slot holds, sums of all slots stay far from overflowing.
@@ -79,8 +80,8 @@ int open_file(const char* directory, uint64_t key) {
 }
 
 // Makes the file large enough, with its blocks: a page that a full disk has no room for would be a
-// SIGBUS. Others may have it mapped, so nothing of it is overwritten; file systems without fallocate
-// get a byte in each page, in the padding behind a slot.
+// SIGBUS. Others may have it mapped, so nothing of it is overwritten; file systems without
+// fallocate get a byte in each page, in the padding behind a slot.
 bool reserve_blocks(int fd, size_t size) {
   long result = sys::call(SYS_fallocate, fd, 0, 0, static_cast<long>(size));
   if (result != -EOPNOTSUPP && result != -ENOSYS) return result == 0;

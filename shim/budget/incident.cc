@@ -18,21 +18,17 @@ uint64_t Incident::refused(int64_t now_ns, bool with_grace) noexcept {
 
 void Incident::look(int64_t now_ns, bool room) noexcept {
   if (!room || ending_.load(std::memory_order_acquire)) return;
-  const bool quiet = now_ns - last_ns_.load(std::memory_order_relaxed) > kHandledNs;
-  if (!open()) {
-    // Caches were released and the request then fitted: allowed again after a pause, which begins
-    // with the first look after it.
-    const int64_t since_ns = relieved_ns_.load(std::memory_order_relaxed);
-    if (since_ns == 0) {
-      relieved_ns_.store(now_ns, std::memory_order_relaxed);
-    } else if (now_ns - since_ns > kHandledNs) {
-      relieved_.store(false, std::memory_order_release);
-    }
-    return;
+  const int64_t quiet_ns = now_ns - last_ns_.load(std::memory_order_relaxed);
+  // The pause begins with the first look after the relief, also where no refusal followed it.
+  const int64_t relieved_ns = relieved_ns_.load(std::memory_order_relaxed);
+  if (relieved_ns == 0) {
+    relieved_ns_.store(now_ns, std::memory_order_relaxed);
+  } else if (now_ns - relieved_ns > kReliefPauseNs) {
+    relieved_.store(false, std::memory_order_release);
   }
-  if (!surfaced_.load(std::memory_order_acquire) && !quiet) return;
+  if (!open()) return;
+  if (!surfaced_.load(std::memory_order_acquire) && quiet_ns < kHandledNs) return;
   grace_.store(false, std::memory_order_release);
-  relieved_.store(false, std::memory_order_release);
   open_.store(false, std::memory_order_release);
 }
 

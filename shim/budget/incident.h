@@ -1,7 +1,9 @@
-// One incident: from the first refusal until its exception has been shown and there is room again.
+// One incident: from the first refusal until there is room again and its exception was shown, or no
+// other refusal followed for a moment (programs handle refusals themselves, and never show them).
 //
 // While it is open the reserve opens by a share (grace), so that the exception can be built and
-// printed; caches are released once per incident. Thread-safe: atomics only. Callable from a hook
+// printed; without room it stays open, so that a full kernel can still run the cell that frees
+// memory. Caches are released once per incident, and not again within two seconds. Thread-safe: atomics only. Callable from a hook
 // and from the raw thread: yes.
 #pragma once
 
@@ -30,8 +32,8 @@ class Incident {
   void look(int64_t now_ns, bool room) noexcept;
 
  private:
-  // A refusal that the program handled itself is never shown: its incident ends after this pause.
-  static constexpr int64_t kHandledNs = 2'000'000'000;
+  static constexpr int64_t kHandledNs = 100'000'000;
+  static constexpr int64_t kReliefPauseNs = 2'000'000'000;
 
   std::atomic<bool> open_{false};
   std::atomic<bool> grace_{false};

@@ -7,6 +7,7 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr uint32_t kFromHeap = 1;
+constexpr int64_t kLookAgainNs = 2'000'000;
 
 }  // namespace
 
@@ -27,12 +28,12 @@ size_t Ledger::slot_of(uintptr_t address) const noexcept {
   return kSlots;
 }
 
-void Ledger::set_incomplete(size_t slot, bool incomplete) noexcept {
+void Ledger::set(Bits& bits, size_t slot, bool on) noexcept {
   const uint64_t bit = uint64_t{1} << (slot % 64);
-  if (incomplete) {
-    incomplete_[slot / 64].fetch_or(bit, kRelaxed);
+  if (on) {
+    bits[slot / 64].fetch_or(bit, kRelaxed);
   } else {
-    incomplete_[slot / 64].fetch_and(~bit, kRelaxed);
+    bits[slot / 64].fetch_and(~bit, kRelaxed);
   }
 }
 
@@ -56,7 +57,8 @@ void Ledger::add(const Block& block) noexcept {
     count_.fetch_add(1, kRelaxed);
     if (!block.from_heap) mappings_.fetch_add(1, kRelaxed);
     keys_[slot].store(block.address, std::memory_order_release);  // pairs with slot_of's acquire
-    set_incomplete(slot, true);
+    set(incomplete_, slot, true);
+    set(active_, slot, true);
     return;
   }
   dropped_.fetch_add(1, kRelaxed);
@@ -80,7 +82,8 @@ bool Ledger::remove(uintptr_t address, Block* out) noexcept {
   if (!keys_[slot].compare_exchange_strong(expected, kBusy, std::memory_order_acq_rel)) return false;
   Block block;  // read once it is ours: before, it could be replaced under the reader
   read(slot, &block);
-  set_incomplete(slot, false);
+  set(incomplete_, slot, false);
+  set(active_, slot, false);
   block_filter.remove(reinterpret_cast<void*>(address));
   total_bytes_.fetch_sub(block.size_bytes, kRelaxed);
   count_.fetch_sub(1, kRelaxed);
@@ -124,9 +127,9 @@ void Ledger::unmap(uintptr_t address, size_t size) noexcept {
 }
 
 template <typename Visit>
-void Ledger::each_incomplete(Visit visit) const noexcept {
+void Ledger::each(const Bits& all, Visit visit) noexcept {
   for (size_t word = 0; word < kSlots / 64; ++word) {
-    uint64_t bits = incomplete_[word].load(kRelaxed);
+    uint64_t bits = all[word].load(kRelaxed);
     while (bits != 0) {
       visit(word * 64 + static_cast<size_t>(__builtin_ctzll(bits)));
       bits &= bits - 1;
@@ -134,9 +137,14 @@ void Ledger::each_incomplete(Visit visit) const noexcept {
   }
 }
 
-bool Ledger::active(const Entry& entry, int64_t now_ns) const noexcept {
-  return now_ns - entry.born_ns.load(kRelaxed) < kYoungNs ||
-         now_ns - entry.moved_ns.load(kRelaxed) < kYoungNs;
+bool Ledger::is_active(size_t slot, int64_t now_ns) noexcept {
+  const Entry& entry = entries_[slot];
+  if (now_ns - entry.born_ns.load(kRelaxed) < kYoungNs ||
+      now_ns - entry.moved_ns.load(kRelaxed) < kYoungNs) {
+    return true;
+  }
+  set(active_, slot, false);
+  return false;
 }
 
 // Looks at the pages of one block and notes whether more of it is there than last time. A block
@@ -150,50 +158,61 @@ void Ledger::sample(size_t slot, int64_t now_ns, const probe::Residency& residen
   int64_t touched = residency.touched_bytes(address, static_cast<size_t>(size));
   if (touched < 0) return;  // unknown: counted in full while it is young
   if (touched > size) touched = size;
-  if (touched > (before < 0 ? 0 : before)) entry.moved_ns.store(now_ns, kRelaxed);
   entry.touched.store(touched, kRelaxed);
   entry.sampled_ns.store(now_ns, kRelaxed);
-  if (touched >= size - size / 64) set_incomplete(slot, false);
+  if (touched >= size - size / 64) {
+    set(incomplete_, slot, false);
+    set(active_, slot, false);
+  } else if (touched > (before < 0 ? 0 : before)) {
+    entry.moved_ns.store(now_ns, kRelaxed);
+    set(active_, slot, true);
+  }
 }
 
 int64_t Ledger::in_flight(int32_t self, int64_t now_ns, const probe::Residency& residency) noexcept {
   int64_t sum = 0;
-  each_incomplete([&](size_t slot) {
+  each(active_, [&](size_t slot) {
     Entry& entry = entries_[slot];
-    if (entry.thread_id.load(kRelaxed) == self) return;
-    const int64_t age = now_ns - entry.born_ns.load(kRelaxed);
-    const int64_t since_look = now_ns - entry.sampled_ns.load(kRelaxed);
-    // A quiet block is looked at ever more rarely, a young or moving one every 2 ms.
-    const int64_t quiet_pause = age / 4 < 2'000'000'000 ? age / 4 : 2'000'000'000;
-    if (since_look >= (active(entry, now_ns) ? 2'000'000 : quiet_pause)) {
-      sample(slot, now_ns, residency);
-    }
-    if (!active(entry, now_ns)) return;
+    if (entry.thread_id.load(kRelaxed) == self || !is_active(slot, now_ns)) return;
+    if (now_ns - entry.sampled_ns.load(kRelaxed) >= kLookAgainNs) sample(slot, now_ns, residency);
     const int64_t touched = entry.touched.load(kRelaxed);
     sum += entry.size.load(kRelaxed) - (touched < 0 ? 0 : touched);
   });
   return sum;
 }
 
-int64_t Ledger::in_flight_bound(int32_t self, int64_t now_ns) const noexcept {
-  (void)now_ns;
+int64_t Ledger::in_flight_bound(int32_t self, int64_t now_ns) noexcept {
   int64_t sum = 0;
-  each_incomplete([&](size_t slot) {
+  each(active_, [&](size_t slot) {
     const Entry& entry = entries_[slot];
-    if (entry.thread_id.load(kRelaxed) == self) return;
+    if (entry.thread_id.load(kRelaxed) == self || !is_active(slot, now_ns)) return;
     const int64_t touched = entry.touched.load(kRelaxed);
     sum += entry.size.load(kRelaxed) - (touched < 0 ? 0 : touched);
   });
   return sum;
 }
 
-int32_t Ledger::most_active_thread(int64_t now_ns) const noexcept {
+void Ledger::look_at_quiet(size_t count, int64_t now_ns,
+                           const probe::Residency& residency) noexcept {
+  size_t word = quiet_cursor_.load(kRelaxed);
+  for (size_t seen = 0; seen < kSlots / 64 && count > 0; ++seen) {
+    uint64_t bits = incomplete_[word].load(kRelaxed) & ~active_[word].load(kRelaxed);
+    for (; bits != 0; bits &= bits - 1) {
+      sample(word * 64 + static_cast<size_t>(__builtin_ctzll(bits)), now_ns, residency);
+      if (count > 0) --count;
+    }
+    word = (word + 1) % (kSlots / 64);
+  }
+  quiet_cursor_.store(word, kRelaxed);
+}
+
+int32_t Ledger::most_active_thread(int64_t now_ns) noexcept {
   int64_t largest = 0;
   int32_t thread_id = 0;
-  each_incomplete([&](size_t slot) {
+  each(active_, [&](size_t slot) {
     const Entry& entry = entries_[slot];
     const int64_t size = entry.size.load(kRelaxed);
-    if (size <= largest || !active(entry, now_ns)) return;
+    if (size <= largest || !is_active(slot, now_ns)) return;
     largest = size;
     thread_id = entry.thread_id.load(kRelaxed);
   });
@@ -219,6 +238,7 @@ size_t Ledger::largest(Block* out, size_t capacity) const noexcept {
 
 void Ledger::on_fork_child() noexcept {
   for (auto& word : incomplete_) word.store(0, kRelaxed);
+  for (auto& word : active_) word.store(0, kRelaxed);
 }
 
 }  // namespace oomguard::budget

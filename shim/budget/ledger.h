@@ -40,13 +40,18 @@ class Ledger {
   // munmap of any range: forgets what lies inside, shortens what sticks out.
   void unmap(uintptr_t address, size_t size) noexcept;
 
-  // Untouched bytes of blocks of threads other than `self` that are young or moving.
+  // Untouched bytes of blocks of threads other than `self` that are young or moving. Looks at the
+  // pages of those blocks (every 2 ms at most), not at quiet ones: a skeleton of thousands of blocks
+  // costs nothing.
   int64_t in_flight(int32_t self, int64_t now_ns, const probe::Residency& residency) noexcept;
   // The same without looking at any page: never less than in_flight.
-  int64_t in_flight_bound(int32_t self, int64_t now_ns) const noexcept;
+  int64_t in_flight_bound(int32_t self, int64_t now_ns) noexcept;
+  // Looks at the next `count` quiet blocks, in turns: is one of them being filled after all? The
+  // watchdog does it while memory is short.
+  void look_at_quiet(size_t count, int64_t now_ns, const probe::Residency& residency) noexcept;
 
   // The thread whose young or moving block is the largest; 0 where none is active.
-  int32_t most_active_thread(int64_t now_ns) const noexcept;
+  int32_t most_active_thread(int64_t now_ns) noexcept;
 
   // The largest blocks, largest first; returns how many.
   size_t largest(Block* out, size_t capacity) const noexcept;
@@ -76,16 +81,20 @@ class Ledger {
 
   static size_t home(uintptr_t address) noexcept;
   size_t slot_of(uintptr_t address) const noexcept;  // kSlots where unknown
-  void set_incomplete(size_t slot, bool incomplete) noexcept;
+  using Bits = std::atomic<uint64_t>[kSlots / 64];
+  static void set(Bits& bits, size_t slot, bool on) noexcept;
   void read(size_t slot, Block* out) const noexcept;
   void sample(size_t slot, int64_t now_ns, const probe::Residency& residency) noexcept;
-  bool active(const Entry& entry, int64_t now_ns) const noexcept;
+  // Young or moving; clears the slot's active bit where it is neither any more.
+  bool is_active(size_t slot, int64_t now_ns) noexcept;
   template <typename Visit>
-  void each_incomplete(Visit visit) const noexcept;
+  static void each(const Bits& bits, Visit visit) noexcept;
 
   std::atomic<uintptr_t> keys_[kSlots] = {};
   Entry entries_[kSlots] = {};
-  std::atomic<uint64_t> incomplete_[kSlots / 64] = {};
+  Bits incomplete_ = {};  // not all of it is there
+  Bits active_ = {};      // of these, what is being filled
+  std::atomic<size_t> quiet_cursor_{0};
   std::atomic<int64_t> total_bytes_{0};
   std::atomic<uint32_t> count_{0};
   std::atomic<uint32_t> mappings_{0};  // blocks that munmap may meet

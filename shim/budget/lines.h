@@ -32,10 +32,12 @@ struct Lines {
   Bytes small;  // a small one may dip to here
 };
 
-// `blind`: growth that can happen between two looks of the watchdog.
-constexpr Lines lines(Bytes reserve, Bytes blind, bool grace) {
-  if (grace) return {reserve / 2, std::min<Bytes>(2 * kMiB, reserve / 4)};
-  return {reserve + blind, reserve / 4};
+// `blind`: growth that can happen between two looks of the watchdog. `bystander`: somebody else on the
+// same limit is growing; its small requests are no danger and are not the ones to refuse.
+constexpr Lines lines(Bytes reserve, Bytes blind, bool grace, bool bystander) {
+  const Bytes grace_line = std::min<Bytes>(2 * kMiB, reserve / 4);
+  const Bytes small = bystander ? 0 : grace ? grace_line : reserve / 4;
+  return {grace ? reserve / 2 : reserve + blind, small};
 }
 
 // The credit of one thread: small enough that all idle credit together stays far below the reserve.
@@ -62,9 +64,13 @@ constexpr int64_t tick_ns(Bytes headroom, uint32_t cpus, bool calm) {
 }
 
 // Where the watchdog sends an exception: just under the small line, so that growth through the gate
-// gets its refusal first; earlier by what grows without asking.
-constexpr Bytes red_line(Bytes small_line, Bytes ungated_per_tick) {
-  return std::max<Bytes>(0, small_line - kMiB) + std::clamp<Bytes>(2 * ungated_per_tick, 0, 64 * kMiB);
+// gets its refusal first. Memory that is filled without asking (`ungated`, lately) gets it earlier:
+// at half the reserve, and by twice what it can grow between two looks.
+inline constexpr Bytes kUngatedNoise = 8 * kMiB;
+constexpr Bytes red_line(Bytes reserve, Bytes small_line, Bytes ungated, Bytes ungated_per_tick) {
+  const Bytes gated = std::max<Bytes>(0, small_line - kMiB);
+  if (ungated < kUngatedNoise) return gated;
+  return std::max(gated, reserve / 2) + std::clamp<Bytes>(2 * ungated_per_tick, 0, 32 * kMiB);
 }
 
 }  // namespace oomguard::budget

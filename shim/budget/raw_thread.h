@@ -1,6 +1,8 @@
 // A thread that libc does not know: made by clone(2), with its own stack and a dummy thread control
 // block, all signals blocked. `__libc_single_threaded` stays true, CPython's fork warning stays
-// silent (the thread is stopped around fork), and no pthread function may be called in it.
+// silent (the thread is stopped around fork), and no pthread function may be called in it. It has a
+// descriptor table of its own, empty at first: a file that it opens never takes a number of the
+// program's, and none of the program's files is kept open by it.
 //
 // The body may use oomguard::sys and static memory only. Thread-safety: start/stop from one thread
 // at a time (the watchdog's own state machine sees to it). Callable from a hook: yes.
@@ -31,6 +33,9 @@ class RawThread {
   void forget() noexcept;
 
  private:
+  static void run() noexcept;
+  static Body body_;
+
   std::atomic<int32_t> thread_id_{0};  // cleared and woken by the kernel (CLONE_CHILD_CLEARTID)
   std::atomic<int32_t> started_id_{0};  // the same, kept until the kernel knows no such thread
   std::atomic<uint32_t> stop_{0};

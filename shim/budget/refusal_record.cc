@@ -43,11 +43,12 @@ void fill_levels(const Judgement& judgement, record::RefusalRecord* out) noexcep
     record.usage_bytes = level.usage;
     record.reclaimable_bytes = level.reclaimable;
     record.swap_room_bytes = level.swap_room;
-    copy_text(record.path, sizeof record.path, gate.probe.level_path(level.path_index));
+    copy_text(record.path, sizeof record.path, judgement.source->level_path(level.path_index));
   }
 }
 
-void fill_blocks(bool look_at_pages, int64_t now_ns, record::RefusalRecord* out) noexcept {
+void fill_blocks(const probe::Residency* pages, int64_t now_ns,
+                 record::RefusalRecord* out) noexcept {
   Block blocks[record::kBlockSlots];
   const size_t count = ledger.largest(blocks, record::kBlockSlots);
   out->block_count = static_cast<uint32_t>(count);
@@ -56,8 +57,8 @@ void fill_blocks(bool look_at_pages, int64_t now_ns, record::RefusalRecord* out)
     block.address = blocks[i].address;
     block.size_bytes = blocks[i].size_bytes;
     block.touched_bytes = blocks[i].touched_bytes;
-    if (look_at_pages) {
-      block.touched_bytes = gate.residency.touched_bytes(
+    if (pages != nullptr) {
+      block.touched_bytes = pages->touched_bytes(
           blocks[i].address, static_cast<size_t>(blocks[i].size_bytes));
     }
     block.age_ms = (now_ns - blocks[i].born_ns) / 1'000'000;
@@ -76,9 +77,10 @@ bool is_shared_limit(const Judgement& judgement) noexcept {
 }
 
 // The largest other processes of the innermost group, largest first.
-void fill_neighbours(int32_t own_pid, record::RefusalRecord* out) noexcept {
+void fill_neighbours(const Judgement& judgement, int32_t own_pid,
+                     record::RefusalRecord* out) noexcept {
   int32_t pids[kNeighboursLooked];
-  const size_t count = probe::list_group(gate.probe, pids, kNeighboursLooked);
+  const size_t count = probe::list_group(*judgement.source, pids, kNeighboursLooked);
   uint32_t used = 0;
   for (size_t i = 0; i < count; ++i) {
     probe::ProcessStatus status;
@@ -147,7 +149,7 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   out.pending_bytes = judgement.pending;
   out.surfaced = 0;
   out.where[0] = '\0';
-  out.ancestors_hidden = gate.probe.ancestors_hidden() ? 1 : 0;
+  out.ancestors_hidden = judgement.source->ancestors_hidden() ? 1 : 0;
   probe::ProcessStatus self;
   const bool known = probe::read_status(0, &self);
   out.resident_bytes = known ? self.resident : -1;
@@ -155,9 +157,9 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   module_name(refusal.caller, out.module, sizeof out.module);
   read_thread_name(refusal.thread_id, out.thread_name, sizeof out.thread_name);
   fill_levels(judgement, &out);
-  fill_blocks(detailed, now_ns, &out);
+  fill_blocks(detailed ? judgement.pages : nullptr, now_ns, &out);
   out.neighbour_count = 0;
-  if (detailed && is_shared_limit(judgement)) fill_neighbours(out.pid, &out);
+  if (detailed && is_shared_limit(judgement)) fill_neighbours(judgement, out.pid, &out);
   out.sequence.store(number, std::memory_order_release);  // pairs with the readers' acquire
   return number;
 }

@@ -1,11 +1,13 @@
 #include "shim/budget/watchdog.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "collector/probe/killers.h"
 #include "collector/probe/process.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/group_table.h"
+#include "shim/budget/growth.h"
 #include "shim/budget/ledger.h"
 #include "shim/budget/raw_thread.h"
 #include "shim/budget/refusal_record.h"
@@ -16,9 +18,10 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int64_t kMs = 1'000'000;
-constexpr int64_t kRestartAfterNs = 5 * kMs;
+constexpr int64_t kRestartAfterNs = 20 * kMs;  // a start costs 0.3 ms; programs fork in loops
 constexpr int64_t kRefreshNs = 500 * kMs;
 constexpr int64_t kTextNs = 2000 * kMs;
+constexpr size_t kQuietLooks = 4;  // blocks at each tick, about 20 us each
 constexpr int64_t kKillersNs = 30'000 * kMs;
 constexpr int64_t kCalmNs = 1000 * kMs;
 constexpr int64_t kWindowNs = 200 * kMs;  // "recent" growth
@@ -26,38 +29,13 @@ constexpr int64_t kWindowNs = 200 * kMs;  // "recent" growth
 constexpr int64_t kGrantedWindowNs = 2 * kWindowNs;
 
 constinit RawThread g_thread;
+// Its own eyes: descriptors in its own table.
+constinit probe::Probe g_probe;
+constinit probe::Residency g_residency;
 constinit std::atomic<bool> g_allowed{false};
 constinit std::atomic<int32_t> g_paused{0};
 constinit std::atomic<int64_t> g_due_ns{0};  // 0: running or not allowed
 constinit std::atomic<bool> g_starting{false};
-
-// Bytes grown in about the last `window_ns`: old growth fades, shrinking counts as none.
-class Growth {
- public:
-  constexpr Growth() = default;
-  constexpr explicit Growth(int64_t window_ns) : window_ns_(window_ns) {}
-
-  void update(Bytes value, int64_t now_ns) {
-    const int64_t passed = now_ns - last_ns_;
-    if (last_ns_ != 0) {
-      const double kept = 1.0 - static_cast<double>(passed) / static_cast<double>(window_ns_);
-      recent_ = kept <= 0 ? 0 : static_cast<Bytes>(static_cast<double>(recent_) * kept);
-      moved_ = value != last_;
-      if (value > last_) recent_ += value - last_;
-    }
-    last_ = value;
-    last_ns_ = now_ns;
-  }
-  Bytes recent() const { return recent_; }
-  bool moved() const { return moved_; }
-
- private:
-  int64_t window_ns_ = kWindowNs;
-  Bytes last_ = 0;
-  Bytes recent_ = 0;
-  bool moved_ = false;
-  int64_t last_ns_ = 0;
-};
 
 // The raw thread's own state, on its stack.
 struct Look {
@@ -67,9 +45,11 @@ struct Look {
   int64_t text_ns = 0;
   int64_t killers_ns = 0;
   int64_t moved_ns = 0;
+  int64_t pause_ns = 0;
+  int64_t slip_ns = 0;  // how much longer than asked a sleep lasted lately, at the most
   Bytes headroom = kNoLimit;
-  Growth own;
-  Growth needed;   // of the binding level: everybody's growth
+  Growth own{kWindowNs};
+  Growth needed{kWindowNs};  // of the binding level: everybody's growth
   Growth granted{kGrantedWindowNs};
   Judgement judgement{};
 };
@@ -107,40 +87,52 @@ void look_for_killers(Look* look) {
 // Reads the limits; false where nothing could be read.
 bool read_limits(Look* look) {
   if (look->now_ns - look->refreshed_ns > kRefreshNs) {
-    gate.probe.refresh();
+    g_probe.refresh();
+    gate.adopt_limits(g_probe);
     gate.set_threads(count_threads());
     gate.forget_lost_pending(look->now_ns);
     look->refreshed_ns = look->now_ns;
   }
   if (near(look->headroom) && look->now_ns - look->text_ns > kTextNs) {
-    const int64_t text = gate.residency.resident_text();
-    if (text >= 0) gate.probe.set_resident_text(text);
+    const int64_t text = g_residency.resident_text();
+    if (text >= 0) {
+      g_probe.set_resident_text(text);
+      gate.probe.set_resident_text(text);
+    }
     look->text_ns = look->now_ns;
   }
   Judgement& judgement = look->judgement;
-  if (!gate.look(probe::Depth::kCheap, look->now_ns, &judgement.reading, &judgement.headroom)) {
-    return false;
-  }
-  if (near(judgement.headroom.bytes) &&
-      !gate.look(probe::Depth::kFull, look->now_ns, &judgement.reading, &judgement.headroom)) {
-    return false;
-  }
+  const auto read = [&](probe::Depth depth) {
+    return gate.look_through(g_probe, g_residency, depth, look->now_ns, &judgement.reading,
+                             &judgement.headroom);
+  };
+  if (!read(probe::Depth::kCheap)) return false;
+  if (near(judgement.headroom.bytes) && !read(probe::Depth::kFull)) return false;
   look->headroom = judgement.headroom.bytes;
   look_for_killers(look);
   return true;
 }
 
 void read_growth(Look* look) {
-  probe::ProcessStatus self;
-  if (!probe::read_status(0, &self)) return;
-  look->own.update(self.resident_anonymous, look->now_ns);
+  const Bytes memory = probe::own_memory();
+  if (memory < 0) return;
+  look->own.update(memory, look->now_ns);
   look->needed.update(needed_of(look->judgement), look->now_ns);
   look->granted.update(gate.granted_total(), look->now_ns);
   if (look->own.moved()) look->moved_ns = look->now_ns;
+  if (near(look->headroom) && look->own.moved()) {
+    ledger.look_at_quiet(kQuietLooks, look->now_ns, g_residency);
+  }
+  gate.set_bystander(look->needed.recent() > 4 * kMiB &&
+                     look->own.recent() * 2 < look->needed.recent());
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
-    slot->in_flight.store(ledger.in_flight(0, look->now_ns, gate.residency), kRelaxed);
+    const Bytes others =
+        group_table.others(look->now_ns, slot->tree.load(kRelaxed)).tree_anonymous;
+    g_probe.set_others_usage(others);
+    gate.probe.set_others_usage(others);
+    slot->in_flight.store(ledger.in_flight(0, look->now_ns, g_residency), kRelaxed);
     slot->growth.store(look->own.recent(), kRelaxed);
-    slot->anonymous.store(self.resident_anonymous, kRelaxed);
+    slot->anonymous.store(memory, kRelaxed);
     slot->heartbeat_ns.store(look->now_ns, std::memory_order_release);
   }
 }
@@ -153,39 +145,56 @@ bool acts(const Look& look) {
 }
 
 void sound_alarm(Look* look, Bytes red) {
-  if (!gate.alarm.ready(look->now_ns)) return;
+  const options::OnLimit on_limit = gate.values().on_limit;
+  const bool raises = on_limit == options::OnLimit::kRaise;
+  if (raises ? !gate.alarm.ready(look->now_ns) : gate.incident.open()) return;
+  look->judgement.source = &g_probe;
+  look->judgement.pages = &g_residency;
   look->judgement.line = red;
   look->judgement.pending = 0;
-  look->judgement.in_flight = ledger.in_flight(0, look->now_ns, gate.residency);
+  look->judgement.in_flight = ledger.in_flight(0, look->now_ns, g_residency);
   int32_t grower = ledger.most_active_thread(look->now_ns);
   if (grower == 0) grower = gate.last_spender();
-  const uint64_t id = gate.incident.refused(look->now_ns, true);
-  const Refusal refusal{record::RequestKind::kTouch, record::Outcome::kException,
+  const uint64_t id = gate.incident.refused(look->now_ns, raises);
+  const Refusal refusal{record::RequestKind::kTouch,
+                        raises ? record::Outcome::kException : record::Outcome::kReported,
                         look->own.recent(), 0, grower, id, &look->judgement};
-  gate.alarm.send(write_refusal(refusal, look->now_ns), grower, look->now_ns);
+  const uint64_t number = write_refusal(refusal, look->now_ns);
+  if (on_limit == options::OnLimit::kExit) session::exit_with_report();
+  if (raises) gate.alarm.send(number, grower, look->now_ns);
 }
 
 void write_sample(const Look& look) {
   record::FlightHeader& header = session::file()->header;
   header.last_usage_bytes.store(needed_of(look.judgement), kRelaxed);
   header.last_headroom_bytes.store(look.headroom, kRelaxed);
-  header.faults.store(gate.faults() + gate.probe.faults(), kRelaxed);
+  header.faults.store(gate.faults() + gate.probe.faults() + g_probe.faults(), kRelaxed);
   header.last_sample_ns.store(look.now_ns, std::memory_order_release);
+}
+
+// What grows in `ns` at the pace of the last window.
+Bytes bytes_in(int64_t ns, Bytes recent) {
+  return recent > 0 ? recent / (kWindowNs / kMs) * ns / kMs : 0;
 }
 
 // One look; returns how long to sleep.
 int64_t tick(Look* look) {
+  const int64_t before_ns = look->now_ns;
   look->now_ns = sys::monotonic_ns();
   if (!read_limits(look)) return 250 * kMs;
   read_growth(look);
   const bool calm = look->now_ns - look->moved_ns > kCalmNs;
   const int64_t pause = tick_ns(look->headroom, gate.cpus(), calm);
-  const auto per_tick = [pause](Bytes recent) { return recent / (kWindowNs / kMs) * pause / kMs; };
-  const Bytes blind = per_tick(look->own.recent());
+  // A busy machine lets a short sleep last ten times as long: count with the longest of late.
+  const int64_t late = before_ns != 0 ? look->now_ns - before_ns - look->pause_ns : 0;
+  look->slip_ns = std::clamp<int64_t>(late, look->slip_ns - look->slip_ns / 64, 50 * kMs);
+  look->pause_ns = pause;
+  const Bytes blind = bytes_in(pause, look->own.recent());
   gate.set_blind(blind < 64 * kMiB ? blind : 64 * kMiB);
   // Growth that no request announced lately: memory granted earlier is being filled.
   const Bytes ungated = look->own.recent() - look->granted.recent();
-  const Bytes red = red_line(gate.lines_now().small, ungated > 0 ? per_tick(ungated) : 0);
+  const Bytes red = red_line(gate.reserve(), gate.lines_now().small, ungated,
+                             bytes_in(pause + look->slip_ns, ungated));
   if (look->headroom < red && acts(*look)) sound_alarm(look, red);
   write_sample(*look);
   return pause;
@@ -194,6 +203,8 @@ int64_t tick(Look* look) {
 void body() noexcept {
   static constinit Look look;  // one raw thread at a time; too large for a comfortable stack
   look = Look{};
+  if (!g_probe.open(gate.probe_config())) gate.count_fault();
+  if (!g_residency.open()) gate.count_fault();
   while (!g_thread.stopping()) g_thread.sleep(tick(&look));
 }
 

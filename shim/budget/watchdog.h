@@ -15,7 +15,7 @@ namespace oomguard::budget::watchdog {
 void allow() noexcept;
 // Stops it and waits until the kernel says so (microseconds). Nests.
 void pause() noexcept;
-// It may start again, 5 ms from now at the earliest, from the next slow path.
+// It may start again, 20 ms from now at the earliest, from the next slow path.
 void resume() noexcept;
 // In fork's child: there is none; due like after resume().
 void on_fork_child() noexcept;

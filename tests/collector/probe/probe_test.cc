@@ -225,12 +225,27 @@ TEST_F(ProbeTest, BudgetIsASizeAgainstTheProcessOrItsTree) {
   open(Budget{50 * kMiB, 0});
   Level level = level_of(read(Depth::kFull), LimitKind::kBudget);
   EXPECT_EQ(level.limit, 50 * kMiB);
-  EXPECT_EQ(level.usage, (900 - 500) * sysconf(_SC_PAGESIZE) + 40 * 1024);
-  g_probe.set_tree_usage(30 * kMiB);
+  const Bytes own = (900 - 500) * sysconf(_SC_PAGESIZE) + 40 * 1024;
+  EXPECT_EQ(level.usage, own);
+  g_probe.set_others_usage(30 * kMiB);
   level = level_of(read(Depth::kCheap), LimitKind::kBudget);
-  EXPECT_EQ(level.usage, 30 * kMiB);
-  g_probe.set_tree_usage(-1);
-  EXPECT_LT(level_of(read(Depth::kCheap), LimitKind::kBudget).usage, 30 * kMiB);
+  EXPECT_EQ(level.usage, own + 30 * kMiB);
+  g_probe.set_others_usage(-1);
+  EXPECT_EQ(level_of(read(Depth::kCheap), LimitKind::kBudget).usage, own);
+}
+
+TEST_F(ProbeTest, AdoptsLimitsOfAProbeOfTheSameGroups) {
+  open(Budget{});
+  static constinit Probe fresh;
+  Config config;
+  config.root = tree_.root();
+  ASSERT_TRUE(fresh.open(config));
+  tree_.write("/sys/fs/cgroup/p/g/memory.max", "41943040\n");
+  fresh.refresh();
+  ASSERT_TRUE(g_probe.adopt_limits(fresh));
+  EXPECT_EQ(read(Depth::kCheap).levels[0].limit, 40 * kMiB);
+  static constinit Probe closed;
+  EXPECT_FALSE(closed.adopt_limits(fresh)) << "its groups are others";
 }
 
 TEST_F(ProbeTest, BudgetIsAShareOfTheSmallestLimit) {
