@@ -165,7 +165,7 @@ void add_machine_level(State& state, Depth depth, Reading* out) {
   if (level != nullptr) level->swap_room = state.swap_free.load(kRelaxed);
 }
 
-void add_budget_level(State& state, Depth depth, Reading* out) {
+void add_budget_level(State& state, Reading* out) {
   Bytes limit = state.budget_bytes;
   if (limit == 0 && state.budget_share_permille != 0) {
     const Bytes whole = smallest_memory_limit(*out);
@@ -178,7 +178,7 @@ void add_budget_level(State& state, Depth depth, Reading* out) {
     count_fault(state);
     return;
   }
-  if (depth == Depth::kFull) read_shmem(state);
+  read_shmem(state);
   // statm's "shared" is file pages and shared memory together, so this difference is RssAnon.
   const Bytes usage = not_negative(fields[1] - fields[2]) + state.shmem.load(kRelaxed) +
                       state.others_usage.load(kRelaxed);

@@ -20,7 +20,7 @@ void add_rlimit_levels(State& state, Reading* out);
 void add_machine_level(State& state, Depth depth, Reading* out);
 
 // The configured budget; a share is of the smallest limit in `out`, so this comes last.
-void add_budget_level(State& state, Depth depth, Reading* out);
+void add_budget_level(State& state, Reading* out);
 
 // /proc/meminfo into the state. False where it cannot be read.
 bool read_machine(State& state, int64_t now_ns);

@@ -128,7 +128,7 @@ bool Probe::read(Depth depth, Reading* out) {
   }
   add_rlimit_levels(state, out);
   add_machine_level(state, depth, out);
-  add_budget_level(state, depth, out);
+  add_budget_level(state, out);
   return out->level_count > 0;
 }
 

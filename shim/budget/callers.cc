@@ -262,11 +262,14 @@ Caller classify(uintptr_t return_address) noexcept {
   if (module == nullptr) return Caller::kUnknown;
   if (!module->looked_inside.load(std::memory_order_relaxed)) {
     char path[kMaxModulePath];
-    if (module->caller.load(std::memory_order_relaxed) != Caller::kAborts &&
-        full_path(module->start, path, sizeof path) && made_by_rust(path)) {
-      module->caller.store(Caller::kAborts, std::memory_order_relaxed);
+    const uintptr_t start = module->start;
+    const bool aborts = module->caller.load(std::memory_order_relaxed) != Caller::kAborts &&
+                        full_path(start, path, sizeof path) && made_by_rust(path);
+    if (module->start == start) {  // else the table was built anew meanwhile
+      if (aborts) module->caller.store(Caller::kAborts, std::memory_order_relaxed);
+      module->looked_inside.store(true, std::memory_order_relaxed);
     }
-    module->looked_inside.store(true, std::memory_order_relaxed);
+    if (aborts) return Caller::kAborts;
   }
   return module->caller.load(std::memory_order_relaxed);
 }

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <time.h>
 
+#include <algorithm>
+
 #include "shim/budget/group_table.h"
 #include "shim/budget/ledger.h"
 #include "shim/budget/refusal_record.h"
@@ -17,6 +19,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // Larger than any machine, small enough that sums of a few never overflow.
 constexpr Bytes kHuge = Bytes{1} << 60;
 constexpr int64_t kNoArenaNs = 1'000'000;
+constexpr Bytes kShownToOthers = 64 * 1024;  // smaller requests are nobody else's business
 // A request that stands in `pending_` longer than this was left by a longjmp out of a handler.
 constexpr int64_t kLostPendingNs = 5'000'000'000;
 
@@ -68,17 +71,22 @@ void Gate::start() noexcept {
 }
 
 void Gate::on_fork_child() noexcept {
-  stale_.store(true, kRelaxed);
+  descriptors_.store(Descriptors::kParents, kRelaxed);
   pending_.store(0, kRelaxed);
   valid_until_ns_.store(0, kRelaxed);
   threads_.store(1, kRelaxed);
   alarm.on_fork_child();
 }
 
-void Gate::reopen_in_child() noexcept {
-  if (!stale_.exchange(false)) return;
-  open_probes();
-  group_table.open(values_.directory, probe.group_key());
+// False while another thread of the child is at it.
+bool Gate::reopen_in_child() noexcept {
+  Descriptors inherited = Descriptors::kParents;
+  if (descriptors_.compare_exchange_strong(inherited, Descriptors::kOpening)) {
+    open_probes();
+    group_table.open(values_.directory, probe.group_key());
+    descriptors_.store(Descriptors::kOwn, std::memory_order_release);
+  }
+  return descriptors_.load(std::memory_order_acquire) == Descriptors::kOwn;
 }
 
 void Gate::adopt_limits(const probe::Probe& fresh) noexcept {
@@ -88,6 +96,7 @@ void Gate::adopt_limits(const probe::Probe& fresh) noexcept {
 bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe::Depth depth,
                         int64_t now_ns, probe::Reading* reading,
                         probe::Headroom* headroom) noexcept {
+  const Bytes spent = spent_.load(kRelaxed);  // what is granted from here on is not in the answer
   if (!eyes.read(depth, reading)) {
     count_fault();
     return false;
@@ -106,30 +115,28 @@ bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe
                          ? in_flight
                          : ledger.in_flight(0, now_ns, pages) + pending_.load(kRelaxed);
   const Bytes room = (left - busy) / 2;
-  spent_.store(0, kRelaxed);
-  room_.store(room, kRelaxed);
+  allowed_.store(spent + room, kRelaxed);
   const bool cheap_only_says_less = depth == probe::Depth::kCheap && room <= 0;
   valid_until_ns_.store(cheap_only_says_less ? 0 : now_ns + reading_valid_ns(room, cpus_), kRelaxed);
   incident.look(now_ns, headroom->bytes >= reserve());  // a cheap answer errs to the safe side
   return true;
 }
 
-bool Gate::fits_cached(const Request& request, int64_t now_ns) noexcept {
+bool Gate::fits_cached(const Request& request, int64_t now_ns, Bytes pending) noexcept {
   if (now_ns >= valid_until_ns_.load(kRelaxed)) return false;
-  const Bytes room = room_.load(kRelaxed);
+  const Bytes room = allowed_.load(kRelaxed) - spent_.load(kRelaxed) - pending;
   if (request.size > room / 16) return false;  // a large share is decided with what is in flight
   const Bytes credit = credit_slice(room, threads_.load(kRelaxed));
-  const Bytes spent = spent_.fetch_add(request.size + credit, kRelaxed) + request.size + credit;
-  if (spent > room) return false;
+  const Bytes sum = request.size + credit;
+  if (spent_.fetch_add(sum, kRelaxed) + sum > allowed_.load(kRelaxed)) return false;
   grant_credit(credit);
   return true;
 }
 
 void Gate::grant_credit(Bytes credit) noexcept {
-  // While the bootstrap waits for the interpreter, the main thread keeps coming back here.
-  if (chores::bootstrap_waiting()) credit = 0;
-  thread_state.credit = static_cast<uint64_t>(credit > 0 ? credit : 0);
-  granted_.fetch_add(credit > 0 ? credit : 0, kRelaxed);
+  credit = std::clamp<Bytes>(credit, 0, chores::credit_limit());
+  thread_state.credit = static_cast<uint64_t>(credit);
+  granted_.fetch_add(credit, kRelaxed);
 }
 
 bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
@@ -178,29 +185,35 @@ bool Gate::is_arena(const Request& request) noexcept {
 }
 
 bool Gate::decide(Request request, int64_t now_ns, Bytes* held) noexcept {
-  if (fits_cached(request, now_ns)) return true;
+  const Bytes before = hold(request.size);
+  *held = request.size;
+  if (fits_cached(request, now_ns, before)) return true;
   request.arena = is_arena(request);
   if (request.arena && now_ns < no_arena_until_ns_.load(kRelaxed)) return false;
-  *held = request.size;
-  const Bytes before = pending_.fetch_add(request.size, kRelaxed);
   decided_ns_.store(now_ns, kRelaxed);
-  GroupTable::Slot* slot = group_table.own();
-  if (slot != nullptr) {
-    slot->pending.store(before + request.size, kRelaxed);
-    slot->heartbeat_ns.store(now_ns, std::memory_order_release);
-  }
   Judgement judgement;
   if (fits_now(request, now_ns, before, &judgement)) return true;
-  return over_line(request, now_ns, before, &judgement);
+  return over_line(request, now_ns, held, &judgement);
 }
 
-void Gate::release_pending(Bytes size) noexcept {
-  Bytes before = pending_.load(kRelaxed);
-  Bytes left;
-  do {
-    left = before > size ? before - size : 0;  // forget_lost_pending may have been here
-  } while (!pending_.compare_exchange_weak(before, left, kRelaxed));
-  if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) slot->pending.store(left, kRelaxed);
+// Who came before is returned, so that of two requests that cannot both have it one gets the bytes.
+Bytes Gate::hold(Bytes size) noexcept {
+  GroupTable::Slot* slot = size >= kShownToOthers ? group_table.own() : nullptr;
+  if (slot != nullptr) slot->pending.fetch_add(size, std::memory_order_acq_rel);
+  return pending_.fetch_add(size, std::memory_order_acq_rel);
+}
+
+void Gate::release(Bytes size) noexcept {
+  const auto subtract = [size](std::atomic<Bytes>& sum) {
+    Bytes before = sum.load(kRelaxed);
+    // Never below 0: forget_lost_pending may have been here.
+    while (!sum.compare_exchange_weak(before, before > size ? before - size : 0,
+                                      std::memory_order_acq_rel)) {
+    }
+  };
+  subtract(pending_);
+  GroupTable::Slot* slot = size >= kShownToOthers ? group_table.own() : nullptr;
+  if (slot != nullptr) subtract(slot->pending);
 }
 
 void Gate::forget_lost_pending(int64_t now_ns) noexcept {
@@ -211,7 +224,7 @@ void Gate::forget_lost_pending(int64_t now_ns) noexcept {
 
 // The request meets its line. Refused only where that is handled, and not before everything that
 // could come back did.
-bool Gate::over_line(const Request& request, int64_t now_ns, Bytes pending,
+bool Gate::over_line(const Request& request, int64_t now_ns, Bytes* held,
                      Judgement* judgement) noexcept {
   const Caller caller = classify(request.caller);
   if (request.size < refusable_from(caller)) {
@@ -221,23 +234,36 @@ bool Gate::over_line(const Request& request, int64_t now_ns, Bytes pending,
     }
     return true;
   }
-  const Bytes shortfall = request.size + judgement->line + judgement->in_flight +
-                          judgement->pending - judgement->headroom.bytes;
-  bool again = false;
-  if (!request.arena && judgement->neighbours > 0 && judgement->neighbours >= shortfall) {
-    group_table.refresh_others(now_ns);  // what they published may be a tick old
-    again = true;
-  }
-  if (!request.arena && incident.claim_relief()) again = relief::release(shortfall) || again;
-  if (again && fits_now(request, program_now_ns(), pending, judgement)) return true;
-  return refuse(request, now_ns, *judgement);
-}
-
-bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept {
   if (request.arena) {
     no_arena_until_ns_.store(now_ns + kNoArenaNs, kRelaxed);
     return false;
   }
+  // What follows may take long: meanwhile the request stands in nobody's way.
+  release(*held);
+  *held = 0;
+  if (may_fit_after_relief(request, now_ns, *judgement)) {
+    const Bytes before = hold(request.size);
+    *held = request.size;
+    if (fits_now(request, program_now_ns(), before, judgement)) return true;
+    release(*held);
+    *held = 0;
+  }
+  return refuse(request, now_ns, *judgement);
+}
+
+// Gets a fresh answer of neighbours that are filling memory, and caches of the allocator back. True:
+// one of the two was tried.
+bool Gate::may_fit_after_relief(const Request& request, int64_t now_ns,
+                                const Judgement& judgement) noexcept {
+  const Bytes shortfall = request.size + judgement.line + judgement.in_flight + judgement.pending -
+                          judgement.headroom.bytes;
+  const bool ask_others = judgement.neighbours > 0 && judgement.neighbours >= shortfall;
+  if (ask_others) group_table.refresh_others(now_ns);  // what they published may be a tick old
+  const bool trimmed = incident.claim_relief() && relief::release(shortfall);
+  return ask_others || trimmed;
+}
+
+bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept {
   const bool only_warn = values_.on_limit == options::OnLimit::kWarn;
   const uint64_t id = incident.refused(now_ns, !only_warn);
   const auto outcome = only_warn ? record::Outcome::kReported : record::Outcome::kRefused;
@@ -266,10 +292,13 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller) 
     return;
   }
   if (gate.mode() == Gate::Mode::kStarting || thread_state.in_slow_path != 0) return;
-  watching_ = true;
   const int saved_errno = errno;
   const SlowPathScope scope;
-  if (gate.stale_.load(kRelaxed)) gate.reopen_in_child();
+  if (gate.descriptors_.load(std::memory_order_acquire) != Gate::Descriptors::kOwn &&
+      !gate.reopen_in_child()) {
+    return;
+  }
+  watching_ = true;
   if (gate.moved_.load(kRelaxed) && gate.moved_.exchange(false)) gate.probe.refresh();
   if (thread_state.thread_id == 0) gate.threads_.fetch_add(1, kRelaxed);
   const int32_t self = current_thread_id();
@@ -293,7 +322,7 @@ void Admission::block(void* address, size_t size, bool from_heap) noexcept {
 }
 
 Admission::~Admission() {
-  if (pending_ != 0) gate.release_pending(pending_);
+  if (pending_ != 0) gate.release(pending_);
 }
 
 }  // namespace oomguard::budget

@@ -104,16 +104,22 @@ class Gate {
  private:
   friend class Admission;
 
+  // A forked child has its parent's until its first slow path.
+  enum class Descriptors : uint32_t { kOwn = 0, kParents, kOpening };
+
   static bool is_arena(const Request& request) noexcept;
 
   // `held`: what of the request stands in `pending_` and must be released.
   bool decide(Request request, int64_t now_ns, Bytes* held) noexcept;
   void open_probes() noexcept;
-  void reopen_in_child() noexcept;
-  void release_pending(Bytes size) noexcept;
-  bool fits_cached(const Request& request, int64_t now_ns) noexcept;
+  bool reopen_in_child() noexcept;
+  Bytes hold(Bytes size) noexcept;
+  void release(Bytes size) noexcept;
+  bool fits_cached(const Request& request, int64_t now_ns, Bytes pending) noexcept;
   bool fits_now(const Request& request, int64_t now_ns, Bytes pending, Judgement* out) noexcept;
-  bool over_line(const Request& request, int64_t now_ns, Bytes pending, Judgement* out) noexcept;
+  bool over_line(const Request& request, int64_t now_ns, Bytes* held, Judgement* out) noexcept;
+  bool may_fit_after_relief(const Request& request, int64_t now_ns,
+                            const Judgement& judgement) noexcept;
   bool refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
   void grant_credit(Bytes credit) noexcept;
   void owe_exception(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
@@ -125,14 +131,15 @@ class Gate {
   std::atomic<Bytes> blind_{0};
   std::atomic<Bytes> machine_line_{0};
   std::atomic<bool> bystander_{false};
-  // The last answer: half of what was left then, until when it may be used, what was granted since.
-  std::atomic<Bytes> room_{0};
+  // The last answer: `spent_` counts everything granted, and may go up to `allowed_` (half of what was
+  // left then) until `valid_until_ns_`.
+  std::atomic<Bytes> allowed_{0};
   std::atomic<int64_t> valid_until_ns_{0};
   std::atomic<Bytes> spent_{0};
   std::atomic<Bytes> pending_{0};
   std::atomic<int64_t> decided_ns_{0};
-  std::atomic<bool> stale_{false};   // forked: open everything again
-  std::atomic<bool> moved_{false};   // another group: find it
+  std::atomic<Descriptors> descriptors_{Descriptors::kOwn};
+  std::atomic<bool> moved_{false};  // another group: find it
   std::atomic<int64_t> granted_{0};
   std::atomic<int64_t> no_arena_until_ns_{0};
   std::atomic<uint32_t> threads_{0};

@@ -12,8 +12,11 @@ uint64_t Incident::refused(int64_t now_ns, bool with_grace) noexcept {
   last_ns_.store(now_ns, std::memory_order_relaxed);
   surfaced_.store(false, std::memory_order_release);
   if (with_grace) grace_.store(true, std::memory_order_release);
-  if (!open_.exchange(true, std::memory_order_acq_rel)) id_.fetch_add(1, std::memory_order_relaxed);
-  return id();
+  uint64_t state = state_.load(std::memory_order_acquire);
+  while ((state & 1) == 0 &&
+         !state_.compare_exchange_weak(state, ((state >> 1) + 1) << 1 | 1, std::memory_order_acq_rel)) {
+  }
+  return (state & 1) != 0 ? state >> 1 : (state >> 1) + 1;
 }
 
 void Incident::look(int64_t now_ns, bool room) noexcept {
@@ -29,7 +32,7 @@ void Incident::look(int64_t now_ns, bool room) noexcept {
   if (!open()) return;
   if (!surfaced_.load(std::memory_order_acquire) && quiet_ns < kHandledNs) return;
   grace_.store(false, std::memory_order_release);
-  open_.store(false, std::memory_order_release);
+  state_.fetch_and(~uint64_t{1}, std::memory_order_acq_rel);
 }
 
 }  // namespace oomguard::budget

@@ -3,8 +3,8 @@
 //
 // While it is open the reserve opens by a share (grace), so that the exception can be built and
 // printed; without room it stays open, so that a full kernel can still run the cell that frees
-// memory. Caches are released once per incident, and not again within two seconds. Thread-safe: atomics only. Callable from a hook
-// and from the raw thread: yes.
+// memory. Caches are released once per incident, and not again within two seconds.
+// Thread-safe: atomics only. Callable from a hook and from the raw thread: yes.
 #pragma once
 
 #include <atomic>
@@ -14,8 +14,8 @@ namespace oomguard::budget {
 
 class Incident {
  public:
-  bool open() const noexcept { return open_.load(std::memory_order_acquire); }
-  uint64_t id() const noexcept { return id_.load(std::memory_order_relaxed); }
+  bool open() const noexcept { return (state_.load(std::memory_order_acquire) & 1) != 0; }
+  uint64_t id() const noexcept { return state_.load(std::memory_order_acquire) >> 1; }
   // True once per incident: the caller may release caches (slow) before it refuses.
   bool claim_relief() noexcept;
 
@@ -35,13 +35,12 @@ class Incident {
   static constexpr int64_t kHandledNs = 100'000'000;
   static constexpr int64_t kReliefPauseNs = 2'000'000'000;
 
-  std::atomic<bool> open_{false};
+  std::atomic<uint64_t> state_{0};  // number << 1 | open
   std::atomic<bool> grace_{false};
   std::atomic<bool> surfaced_{false};
   std::atomic<bool> ending_{false};
   std::atomic<bool> relieved_{false};
   std::atomic<int64_t> relieved_ns_{0};  // of the first look after a relief, 0: none yet
-  std::atomic<uint64_t> id_{0};
   std::atomic<int64_t> last_ns_{0};
 };
 

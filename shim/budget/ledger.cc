@@ -144,7 +144,10 @@ bool Ledger::is_active(size_t slot, int64_t now_ns) noexcept {
     return true;
   }
   set(active_, slot, false);
-  return false;
+  // Another block may have taken the slot meanwhile: what it says of itself now is what counts.
+  if (now_ns - entry.born_ns.load(kRelaxed) >= kYoungNs) return false;
+  set(active_, slot, true);
+  return true;
 }
 
 // Looks at the pages of one block and notes whether more of it is there than last time. A block
@@ -155,8 +158,10 @@ void Ledger::sample(size_t slot, int64_t now_ns, const probe::Residency& residen
   Entry& entry = entries_[slot];
   const int64_t size = entry.size.load(kRelaxed);
   const int64_t before = entry.touched.load(kRelaxed);
+  const int64_t born_ns = entry.born_ns.load(kRelaxed);
   int64_t touched = residency.touched_bytes(address, static_cast<size_t>(size));
-  if (touched < 0) return;  // unknown: counted in full while it is young
+  // Unknown: counted in full while it is young. Another block by now: none of this is about it.
+  if (touched < 0 || entry.born_ns.load(kRelaxed) != born_ns) return;
   if (touched > size) touched = size;
   entry.touched.store(touched, kRelaxed);
   entry.sampled_ns.store(now_ns, kRelaxed);

@@ -31,6 +31,10 @@ void copy_text(char* out, size_t capacity, const char* text) noexcept {
   out[i] = '\0';
 }
 
+const probe::Probe& source_of(const Judgement& judgement) noexcept {
+  return judgement.source != nullptr ? *judgement.source : gate.probe;
+}
+
 void fill_levels(const Judgement& judgement, record::RefusalRecord* out) noexcept {
   const probe::Reading& reading = judgement.reading;
   out->level_count = reading.level_count < record::kLevelSlots ? reading.level_count : record::kLevelSlots;
@@ -43,7 +47,7 @@ void fill_levels(const Judgement& judgement, record::RefusalRecord* out) noexcep
     record.usage_bytes = level.usage;
     record.reclaimable_bytes = level.reclaimable;
     record.swap_room_bytes = level.swap_room;
-    copy_text(record.path, sizeof record.path, judgement.source->level_path(level.path_index));
+    copy_text(record.path, sizeof record.path, source_of(judgement).level_path(level.path_index));
   }
 }
 
@@ -80,7 +84,7 @@ bool is_shared_limit(const Judgement& judgement) noexcept {
 void fill_neighbours(const Judgement& judgement, int32_t own_pid,
                      record::RefusalRecord* out) noexcept {
   int32_t pids[kNeighboursLooked];
-  const size_t count = probe::list_group(*judgement.source, pids, kNeighboursLooked);
+  const size_t count = probe::list_group(source_of(judgement), pids, kNeighboursLooked);
   uint32_t used = 0;
   for (size_t i = 0; i < count; ++i) {
     probe::ProcessStatus status;
@@ -149,7 +153,7 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   out.pending_bytes = judgement.pending;
   out.surfaced = 0;
   out.where[0] = '\0';
-  out.ancestors_hidden = judgement.source->ancestors_hidden() ? 1 : 0;
+  out.ancestors_hidden = source_of(judgement).ancestors_hidden() ? 1 : 0;
   probe::ProcessStatus self;
   const bool known = probe::read_status(0, &self);
   out.resident_bytes = known ? self.resident : -1;

@@ -224,6 +224,8 @@ void allow() noexcept {
 void pause() noexcept {
   if (!g_allowed.load(kRelaxed)) return;
   g_paused.fetch_add(1);
+  // Somebody who passed the check in start_if_due before that is about to start it: a few instructions.
+  while (g_starting.load()) sys::call(SYS_sched_yield);
   g_due_ns.store(0);
   g_thread.stop();
 }
@@ -246,7 +248,10 @@ void start_if_due(int64_t now_ns) noexcept {
   const int64_t due_ns = g_due_ns.load(kRelaxed);
   if (due_ns == 0 || now_ns < due_ns || g_paused.load() != 0) return;
   if (g_starting.exchange(true)) return;
-  if (!g_thread.running() && g_due_ns.exchange(0) != 0) start();
+  if (g_paused.load() == 0) {
+    g_due_ns.store(0);
+    if (!g_thread.running()) start();
+  }
   g_starting.store(false);
 }
 

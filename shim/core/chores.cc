@@ -16,11 +16,11 @@ void on_slow_path(int32_t thread_id) noexcept {
   }
 }
 
-bool bootstrap_waiting() noexcept {
+int64_t credit_limit() noexcept {
   // Queued counts too: the call may run before `site` is done, and then asks to be queued again.
   const python::State state = python::state();
-  return state == python::State::kWaiting || state == python::State::kQueued ||
-         budget::watchdog::due();
+  if (state == python::State::kWaiting || state == python::State::kQueued) return 0;
+  return budget::watchdog::due() ? 16 * 1024 : INT64_MAX;
 }
 
 }  // namespace oomguard::chores

@@ -9,8 +9,8 @@ namespace oomguard::chores {
 
 void on_slow_path(int32_t thread_id) noexcept;
 
-// The main thread must keep taking the slow path: the interpreter is not ready yet, or the watchdog
-// is stopped.
-bool bootstrap_waiting() noexcept;
+// The most credit that a thread may get, so that it comes back soon enough: none while the
+// interpreter is not ready yet, little while the watchdog is stopped.
+int64_t credit_limit() noexcept;
 
 }  // namespace oomguard::chores

@@ -110,7 +110,7 @@ uint64_t unsurfaced_refusal(int32_t thread_id) noexcept {
 }
 
 void surfaced(uint64_t n, const char* where) noexcept {
-  record::RefusalRecord* refusal = find(n);
+  record::RefusalRecord* refusal = n != 0 ? find(n) : nullptr;
   if (refusal == nullptr) return;
   copy_text(refusal->where, sizeof refusal->where, where != nullptr ? where : "");
   refusal->surfaced = 1;

@@ -15,7 +15,7 @@ namespace {
 class WatchdogPause {
  public:
   WatchdogPause() noexcept {
-    if (!resolved()) resolve();
+    ensure_resolved();
     budget::watchdog::pause();
   }
   ~WatchdogPause() { budget::watchdog::resume(); }

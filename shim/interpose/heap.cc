@@ -147,6 +147,7 @@ OOMGUARD_EXPORT void cfree(void* pointer) noexcept { free(pointer); }
 
 // A wrong alignment is the real function's to answer (EINVAL comes before ENOMEM).
 OOMGUARD_EXPORT int posix_memalign(void** out, size_t alignment, size_t size) noexcept {
+  ensure_resolved();
   const bool valid = alignment % sizeof(void*) == 0 && alignment != 0 &&
                      (alignment & (alignment - 1)) == 0;
   if (!valid || spend(size)) return real.posix_memalign(out, alignment, size);
@@ -154,23 +155,27 @@ OOMGUARD_EXPORT int posix_memalign(void** out, size_t alignment, size_t size) no
 }
 
 OOMGUARD_EXPORT void* aligned_alloc(size_t alignment, size_t size) noexcept {
+  ensure_resolved();
   if ((alignment & (alignment - 1)) != 0 || spend(size)) return real.aligned_alloc(alignment, size);
   return cold_aligned(size, __builtin_return_address(0),
                       [=] { return real.aligned_alloc(alignment, size); });
 }
 
 OOMGUARD_EXPORT void* memalign(size_t alignment, size_t size) noexcept {
+  ensure_resolved();
   if (spend(size)) return real.memalign(alignment, size);
   return cold_aligned(size, __builtin_return_address(0),
                       [=] { return real.memalign(alignment, size); });
 }
 
 OOMGUARD_EXPORT void* valloc(size_t size) noexcept {
+  ensure_resolved();
   if (spend(size)) return real.valloc(size);
   return cold_aligned(size, __builtin_return_address(0), [=] { return real.valloc(size); });
 }
 
 OOMGUARD_EXPORT void* pvalloc(size_t size) noexcept {
+  ensure_resolved();
   if (spend(size)) return real.pvalloc(size);
   return cold_aligned(size, __builtin_return_address(0), [=] { return real.pvalloc(size); });
 }

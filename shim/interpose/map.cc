@@ -25,11 +25,6 @@ using record::RequestKind;
 
 #define OOMGUARD_COLD [[gnu::cold, gnu::noinline]]
 
-// The table of originals is filled by the first hook that runs; every map hook may be it.
-void ensure_resolved() noexcept {
-  if (!resolved()) [[unlikely]] resolve();
-}
-
 bool is_charged(int protection, int flags) noexcept {
   return (protection & PROT_WRITE) != 0 && (flags & MAP_ANONYMOUS) != 0 &&
          (flags & (MAP_NORESERVE | MAP_HUGETLB | MAP_STACK)) == 0;

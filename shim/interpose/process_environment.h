@@ -26,7 +26,7 @@ inline constexpr size_t kStackBytes = 4096;
 // Calls `call(envp)` with the environment that the program at `target` gets.
 template <typename Call>
 int with_child_environment(const children::Target& target, char* const* envp, Call call) {
-  if (!resolved()) resolve();  // exec in a constructor that ran before ours
+  ensure_resolved();  // exec in a constructor that ran before ours
   const options::Values& values = engine::values();
   const size_t bytes = values.enabled ? children::drop_bytes(values.children, target, envp) : 0;
   if (bytes == 0) return call(envp);

@@ -26,6 +26,10 @@ namespace interpose {
 // Fills `real`. While it runs, allocations of dlsym itself come from the bootstrap arena.
 void resolve() noexcept;
 bool resolved() noexcept;
+// Every hook but malloc and its kin (which have early entries) may be the first that runs.
+inline void ensure_resolved() noexcept {
+  if (!resolved()) [[unlikely]] resolve();
+}
 // The allocator behind the hooks is libc's own (its chunk headers and malloc_trim are known).
 bool allocator_is_libc() noexcept;
 }  // namespace interpose

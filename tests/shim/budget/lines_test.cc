@@ -180,7 +180,7 @@ TEST(LinesTest, RedLineRisesWithGrowthThatNobodyAskedFor) {
   EXPECT_EQ(red_line(kReserve, 10 * kMiB, 8 * kMiB, 0), 20 * kMiB) << "half of the reserve";
   EXPECT_EQ(red_line(kReserve, 30 * kMiB, 8 * kMiB, 0), 29 * kMiB) << "but never lower than before";
   EXPECT_EQ(red_line(kReserve, 10 * kMiB, 8 * kMiB, 4 * kMiB), 28 * kMiB);
-  EXPECT_EQ(red_line(kReserve, 10 * kMiB, kGiB, kGiB), 84 * kMiB) << "at most 64 MiB earlier";
+  EXPECT_EQ(red_line(kReserve, 10 * kMiB, kGiB, kGiB), 52 * kMiB) << "at most 32 MiB earlier";
   EXPECT_EQ(red_line(kReserve, 10 * kMiB, kGiB, -kGiB), 20 * kMiB);
 }
 
