@@ -12,7 +12,7 @@ import session_files
 @pytest.mark.parametrize("other", ("idle", "busy"))
 def test_only_the_growing_one_of_two_kernels_is_stopped(guarded_kernel, disk, other):
     kernel, jupyter_path = guarded_kernel
-    run = harness.run([harness.main_python(), harness.PROGRAMS / "kernels.py", kernel, other],
+    run = harness.run([harness.main_python(), harness.PROGRAMS / "kernel_pair.py", kernel, other],
                       harness.SMALL_LIMIT, False, 150, JUPYTER_PATH=jupyter_path,
                       OOMGUARD_DIR=disk, IPYTHONDIR=disk, JUPYTER_RUNTIME_DIR=disk)
     assert run.finished.status == 0 and run.oom_kills == 0, run

@@ -1,6 +1,6 @@
 """Two Jupyter kernels in one memory group, of which one grows without end.
 
-    python kernels.py KERNEL idle|busy
+    python kernel_pair.py KERNEL idle|busy
 
 The other one holds 100 MiB and is idle, or executes a cell that needs nothing more. Prints one JSON
 line: what each kernel said.
