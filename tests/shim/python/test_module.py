@@ -65,6 +65,22 @@ def test_a_loader_threads_refusal_is_known_where_its_future_raises(script):
     assert run.out == "True\n", run
 
 
+def test_of_a_pools_refusals_the_one_that_the_text_names_is_shown(script):
+    run = script(
+        "import oomguard\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "def load(size):\n"
+        "    try: bytearray(size - 1)\n"  # one byte for its terminating zero
+        "    except MemoryError: pass\n"
+        "    return size\n"
+        "with ThreadPoolExecutor(1) as pool:\n"
+        "    sizes = list(pool.map(load, [1 << 33, 3 << 33, 5 << 33]))\n"
+        "error = RuntimeError(\"can't allocate memory: you tried to allocate %d bytes\" % sizes[1])\n"
+        "print(oomguard.is_refusal(error), error._oomguard_refusal)\n"
+    )
+    assert run.out == "True 2\n", run
+
+
 def test_release_lets_go_of_library_frames(script, tmp_path):
     (tmp_path / "loader.py").write_text(
         "def load():\n"
