@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/setup/setup.sh
 
 limit_bytes=$((6 << 30))
-hang_seconds=25  # a bare kernel that neither loads nor dies for so long is counted as hung
+hang_seconds=20  # a bare kernel that neither loads nor dies for so long is counted as hung
 mode=             # how the limit is made: group, scope or budget
 group=
 work=
