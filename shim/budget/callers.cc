@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "collector/probe/syscall.h"
+#include "shim/core/copy_text.h"
 
 namespace oomguard::budget {
 namespace {
@@ -41,12 +42,6 @@ const char* base_name(const char* path) {
   const char* slash = strrchr(path, '/');
   return slash != nullptr ? slash + 1 : path;
 }
-void copy_text(char* out, size_t capacity, const char* text) {
-  size_t i = 0;
-  for (; i + 1 < capacity && text[i] != '\0'; ++i) out[i] = text[i];
-  out[i] = '\0';
-}
-
 uintptr_t parse_hex(const char** text) {
   uintptr_t value = 0;
   for (;; ++*text) {

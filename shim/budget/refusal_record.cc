@@ -6,6 +6,7 @@
 #include "collector/probe/process.h"
 #include "shim/budget/group_table.h"
 #include "shim/budget/ledger.h"
+#include "shim/core/copy_text.h"
 #include "shim/core/session.h"
 
 namespace oomguard::budget {
@@ -23,12 +24,6 @@ int64_t realtime_ns() noexcept {
   timespec now{};
   sys::call(SYS_clock_gettime, CLOCK_REALTIME, sys::as_arg(&now));
   return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
-
-void copy_text(char* out, size_t capacity, const char* text) noexcept {
-  size_t i = 0;
-  for (; i + 1 < capacity && text[i] != '\0'; ++i) out[i] = text[i];
-  out[i] = '\0';
 }
 
 const probe::Probe& source_of(const Judgement& judgement) noexcept {

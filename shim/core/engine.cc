@@ -3,18 +3,13 @@
 #include <string.h>
 
 #include "shim/budget/gate.h"
+#include "shim/core/copy_text.h"
 #include "shim/core/session.h"
 
 namespace oomguard::engine {
 namespace {
 
 using budget::gate;
-
-void copy_text(char* out, size_t capacity, const char* text) noexcept {
-  size_t i = 0;
-  for (; i + 1 < capacity && text[i] != '\0'; ++i) out[i] = text[i];
-  out[i] = '\0';
-}
 
 // The record of refusal `n` (0: the newest), null where it left the ring or is being written.
 record::RefusalRecord* find(uint64_t n) noexcept {

@@ -6,6 +6,7 @@
 #include "collector/probe/syscall.h"
 #include "collector/record/text.h"
 #include "collector/record/writer.h"
+#include "shim/core/copy_text.h"
 
 namespace oomguard::session {
 namespace {
@@ -20,12 +21,6 @@ constinit char g_directory[256] = "";
 constinit char g_limit_path[256] = "";
 constinit record::Start g_start = {};
 constinit std::atomic<bool> g_child_without_file{false};
-
-void copy_text(char* out, size_t capacity, const char* text) noexcept {
-  size_t i = 0;
-  for (; i + 1 < capacity && text[i] != '\0'; ++i) out[i] = text[i];
-  out[i] = '\0';
-}
 
 bool own_process() noexcept {
   return file()->header.pid == static_cast<int32_t>(sys::call(SYS_getpid));
