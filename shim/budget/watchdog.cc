@@ -5,6 +5,7 @@
 
 #include "collector/probe/killers.h"
 #include "collector/probe/process.h"
+#include "collector/record/forget.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/group_table.h"
 #include "shim/budget/growth.h"
@@ -21,6 +22,9 @@ constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kRestartAfterNs = 20 * kMs;  // a start costs 0.3 ms; programs fork in loops
 constexpr int64_t kRefreshNs = 500 * kMs;
 constexpr int64_t kTextNs = 2000 * kMs;
+// Old sessions are looked after once, by processes that live for a while.
+constexpr int64_t kForgetAfterNs = 10'000 * kMs;
+constexpr size_t kKeptSessions = 64;
 constexpr size_t kQuietLooks = 4;  // blocks at each tick, about 20 us each
 constexpr int64_t kKillersNs = 30'000 * kMs;
 constexpr int64_t kCalmNs = 1000 * kMs;
@@ -36,6 +40,7 @@ constinit std::atomic<bool> g_allowed{false};
 constinit std::atomic<int32_t> g_paused{0};
 constinit std::atomic<int64_t> g_due_ns{0};  // 0: running or not allowed
 constinit std::atomic<bool> g_starting{false};
+constinit int64_t g_forget_ns = 0;  // the raw thread's own
 
 // The raw thread's own state, on its stack.
 struct Look {
@@ -137,6 +142,13 @@ void read_growth(Look* look) {
   }
 }
 
+void forget_old_sessions(int64_t now_ns) {
+  if (g_forget_ns == 0) g_forget_ns = now_ns + kForgetAfterNs;
+  if (now_ns < g_forget_ns) return;
+  g_forget_ns = INT64_MAX;
+  record::forget_uneventful(gate.values().directory, kKeptSessions);
+}
+
 // Its own growth is most of what the group grew by, and more than any guarded neighbour's.
 bool acts(const Look& look) {
   const Bytes own = look.own.recent();
@@ -197,6 +209,7 @@ int64_t tick(Look* look) {
                              bytes_in(pause + look->slip_ns, ungated));
   if (look->headroom < red && acts(*look)) sound_alarm(look, red);
   write_sample(*look);
+  forget_old_sessions(look->now_ns);
   return pause;
 }
 
