@@ -30,11 +30,6 @@ PROGRAMS = {
     "tls_destructor": [],
     "vfork_exec": [],
 }
-# What is not reached yet: seen at each run, and not hidden by leaving the program out.
-NOT_YET = {
-    "lowest_descriptor": "the watchdog opens files in the program's own descriptor table: for a"
-    " moment it holds the lowest free number",
-}
 EXPECTED_STATUS = {"after_exit": 7}
 # These ask for more than any machine has, so that a refusal is right.
 ASK_FOR_THE_IMPOSSIBLE = {"brk_sbrk", "every_hook", "mprotect_reserve", "mremap_forms"}
@@ -49,12 +44,7 @@ def command(build, program):
     return make
 
 
-def marked(name):
-    marks = [pytest.mark.xfail(reason=NOT_YET[name], strict=False)] if name in NOT_YET else []
-    return pytest.param(name, marks=marks)
-
-
-@pytest.mark.parametrize("name", [marked(name) for name in PROGRAMS])
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_prints_and_ends_the_same_bare_and_guarded(name, command, bare, guarded, session_files):
     expected = bare(*command(name))
     assert expected.status == EXPECTED_STATUS.get(name, 0), expected
