@@ -147,6 +147,25 @@ def wrap_thread(original):
     return excepthook
 
 
+def wrap_main_hook():
+    """`sys.excepthook is sys.__excepthook__` is how a program asks whether anybody has a hook.
+
+    `code.InteractiveConsole` shows an exception in its own way only then, and some libraries warn
+    or stand back where it is not so. So what was true stays true.
+    """
+    plain = sys.excepthook is sys.__excepthook__
+    sys.excepthook = wrap_main(sys.excepthook)
+    if plain:
+        sys.__excepthook__ = sys.excepthook
+
+
+def wrap_threading(threading):
+    plain = threading.excepthook is getattr(threading, "__excepthook__", None)
+    threading.excepthook = wrap_thread(threading.excepthook)
+    if plain:
+        threading.__excepthook__ = threading.excepthook
+
+
 def handler(number, frame):
     """Of the signal that the engine sends when memory runs out although nothing was refused."""
     if guard.busy:
@@ -177,12 +196,11 @@ guard.api = api
 
 sys.meta_path.insert(0, Embedded)
 sys.modules["oomguard"] = module
-sys.excepthook = wrap_main(sys.excepthook)
+wrap_main_hook()
 # `threading` takes its hook from here when it is imported.
 _thread._excepthook = wrap_thread(_thread._excepthook)
 if "threading" in sys.modules:
-    threading = sys.modules["threading"]
-    threading.excepthook = wrap_thread(threading.excepthook)
+    wrap_threading(sys.modules["threading"])
 signal_number = free_signal()
 if signal_number:
     _signal.signal(signal_number, handler)

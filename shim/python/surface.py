@@ -20,6 +20,8 @@ TEXTS = (
     "Unable to allocate",
     "std::bad_alloc",
     "bad allocation",
+    # SystemError of interpreters that find no room for a frame and forget to say so.
+    "NULL without setting an exception",
 )
 STDLIB = os.path.dirname(os.__file__) + os.sep
 MARK = "_oomguard_refusal"

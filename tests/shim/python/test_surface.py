@@ -126,3 +126,39 @@ def test_a_name_that_is_no_text_is_shown_escaped(guarded, python, tmp_path):
         out.write(b"bytearray(1 << 33)\n")
     run = guarded(python, os.fsdecode(path))
     assert run.status == 1 and "REPORT 1" in run.err, run
+
+
+def test_nobody_seems_to_have_a_hook_where_nobody_has_one(script):
+    run = script(
+        "import sys, threading\n"
+        "print(sys.excepthook is sys.__excepthook__)\n"
+        "print(threading.excepthook is getattr(threading, '__excepthook__', threading.excepthook))\n"
+    )
+    assert run.out == "True\nTrue\n", run
+
+
+def test_an_interactive_console_shows_exceptions_as_ever(script):
+    run = script(
+        "import code\n"
+        "console = code.InteractiveConsole()\n"
+        "console.push('1/0')\n"
+        "console.push('def f(:')\n"
+    )
+    assert "code.py" not in run.err and "codeop.py" not in run.err, run
+    assert "ZeroDivisionError" in run.err and "SyntaxError" in run.err, run
+
+
+def test_an_interpreters_error_without_an_exception_is_a_refusal(script):
+    """3.11 forgets to set MemoryError where a call finds no room for its frame."""
+    run = script(
+        "import oomguard\n"
+        "def refused():\n"
+        "    try: bytearray(1 << 33)\n"
+        "    except MemoryError: pass\n"
+        "text = '<function f at 0x1> returned NULL without setting an exception'\n"
+        "print(oomguard.is_refusal(SystemError(text)))\n"
+        "refused()\n"
+        "print(oomguard.is_refusal(SystemError('of another kind')))\n"
+        "print(oomguard.is_refusal(SystemError(text)))\n"
+    )
+    assert run.out == "False\nFalse\nTrue\n", run
