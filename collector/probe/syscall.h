@@ -7,6 +7,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -67,6 +68,12 @@ inline long pread(int fd, void* buffer, size_t size, int64_t offset) {
 }
 inline int fstat(int fd, struct stat* out) {
   return static_cast<int>(call(SYS_fstat, fd, as_arg(out)));
+}
+
+// A file that grows beyond RLIMIT_FSIZE gets its process SIGXFSZ, which ends it: ask before.
+inline bool may_write_file_of(uint64_t size) {
+  rlimit64 limit{};
+  return call(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, as_arg(&limit)) != 0 || limit.rlim_cur >= size;
 }
 
 // Nanoseconds of CLOCK_MONOTONIC, by a real system call (about 0.1 us; no vDSO, so that the raw

@@ -48,6 +48,7 @@ int open_own_folder(const char* path, bool must_be_private) {
 // reserves as well.
 int reserve_blocks(int fd) {
   constexpr auto kBytes = static_cast<long>(sizeof(FlightFile));
+  if (!sys::may_write_file_of(kBytes)) return -EFBIG;
   long result = sys::call(SYS_ftruncate, fd, kBytes);
   if (result == 0) result = sys::call(SYS_fallocate, fd, 0, 0, kBytes);
   if (result != -EOPNOTSUPP && result != -ENOSYS) return static_cast<int>(result);

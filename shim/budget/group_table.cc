@@ -83,6 +83,7 @@ int open_file(const char* directory, uint64_t key) {
 // SIGBUS. Others may have it mapped, so nothing of it is overwritten; file systems without
 // fallocate get a byte in each page, in the padding behind a slot.
 bool reserve_blocks(int fd, size_t size) {
+  if (!sys::may_write_file_of(size)) return false;
   long result = sys::call(SYS_fallocate, fd, 0, 0, static_cast<long>(size));
   if (result != -EOPNOTSUPP && result != -ENOSYS) return result == 0;
   const char zero = 0;
