@@ -8,8 +8,10 @@ namespace {
 
 constexpr uint64_t kNumberMask = (uint64_t{1} << 24) - 1;
 // Programs expect low numbers to be free ("the next open returns 3"), so descriptors that stay open
-// move here, or into the upper half of a smaller table.
+// move here, or into the upper half of a smaller table. Of a very small one they take nothing: the
+// program may need every number, and the file is opened for each read.
 constexpr uint64_t kLowestKeptNumber = 200;
+constexpr uint64_t kSmallestTable = 64;
 
 int number_of(uint64_t token) { return static_cast<int>(token & kNumberMask) - 1; }
 
@@ -20,17 +22,19 @@ uint64_t token_of(int fd) {
   return (file_key(status) & ~kNumberMask) | (static_cast<uint64_t>(fd) + 1);
 }
 
-int move_high(int fd) {
+// The new number; `*fd` itself and false where there is none for it and it must not stay open.
+bool move_high(int* fd) {
   rlimit64 limit{};
   uint64_t lowest = kLowestKeptNumber;
-  if (sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::as_arg(&limit)) == 0 &&
-      limit.rlim_cur / 2 < lowest) {
-    lowest = limit.rlim_cur / 2;
+  if (sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::as_arg(&limit)) == 0) {
+    if (limit.rlim_cur < kSmallestTable) return false;
+    if (limit.rlim_cur / 2 < lowest) lowest = limit.rlim_cur / 2;
   }
-  const long high = sys::call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, static_cast<long>(lowest));
-  if (high < 0) return fd;
-  sys::close(fd);
-  return static_cast<int>(high);
+  const long high = sys::call(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, static_cast<long>(lowest));
+  if (high < 0) return false;
+  sys::close(*fd);
+  *fd = static_cast<int>(high);
+  return true;
 }
 
 }  // namespace
@@ -105,10 +109,11 @@ long KernelFile::pread(PathRef path, void* buffer, size_t size, int64_t offset) 
                                                              int64_t offset) {
   int fd = open_path(path);
   if (fd < 0) return fd;
-  fd = move_high(fd);
+  const bool may_stay = move_high(&fd);
   const uint64_t fresh = token_of(fd);
   const long got = sys::pread(fd, buffer, size, offset);
-  const bool kept = fresh != 0 && got >= 0 && token_.compare_exchange_strong(seen, fresh);
+  const bool kept =
+      may_stay && fresh != 0 && got >= 0 && token_.compare_exchange_strong(seen, fresh);
   if (!kept && fresh != 0 && token_of(fd) == fresh) sys::close(fd);
   return got;
 }
