@@ -40,6 +40,8 @@ constinit std::atomic<bool> g_allowed{false};
 constinit std::atomic<int32_t> g_paused{0};
 constinit std::atomic<int64_t> g_due_ns{0};  // 0: running or not allowed
 constinit std::atomic<bool> g_starting{false};
+// Whose thread it is. A child made behind libc's back (vfork, _Fork, clone) has none to stop or start.
+constinit std::atomic<int32_t> g_process{0};
 constinit int64_t g_forget_ns = 0;  // the raw thread's own
 
 // The raw thread's own state, on its stack.
@@ -168,11 +170,13 @@ void sound_alarm(Look* look, Bytes red) {
   int32_t grower = ledger.most_active_thread(look->now_ns);
   if (grower == 0) grower = gate.last_spender();
   const uint64_t id = gate.incident.refused(look->now_ns, raises);
-  const Refusal refusal{record::RequestKind::kTouch,
-                        raises ? record::Outcome::kException : record::Outcome::kReported,
+  const auto outcome = raises                                ? record::Outcome::kException
+                       : on_limit == options::OnLimit::kWarn ? record::Outcome::kReported
+                                                             : record::Outcome::kRefused;
+  const Refusal refusal{record::RequestKind::kTouch, outcome,
                         look->own.recent(), 0, grower, id, &look->judgement};
   const uint64_t number = write_refusal(refusal, look->now_ns);
-  if (on_limit == options::OnLimit::kExit) session::exit_with_report();
+  if (on_limit == options::OnLimit::kExit) session::exit_with_report(true);
   if (raises) gate.alarm.send(number, grower, look->now_ns);
 }
 
@@ -221,6 +225,23 @@ void body() noexcept {
   while (!g_thread.stopping()) g_thread.sleep(tick(&look));
 }
 
+int32_t own_pid() { return static_cast<int32_t>(sys::call(SYS_getpid)); }
+
+bool is_own_process() { return g_process.load(kRelaxed) == own_pid(); }
+
+// A handler that forks would wait for the start that it interrupted.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept { sys::call(SYS_rt_sigprocmask, 0, sys::as_arg(&kAll), sys::as_arg(&before_), 8); }
+  ~SignalsBlocked() { sys::call(SYS_rt_sigprocmask, 2, sys::as_arg(&before_), 0, 8); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  static constexpr uint64_t kAll = ~uint64_t{0};
+  uint64_t before_ = 0;
+};
+
 void start() noexcept {
   GroupTable::Slot* slot = group_table.own();
   g_thread.sleep_on(slot != nullptr ? &slot->wake : nullptr);
@@ -230,12 +251,13 @@ void start() noexcept {
 }  // namespace
 
 void allow() noexcept {
+  g_process.store(own_pid());
   g_allowed.store(true);
   start();
 }
 
 void pause() noexcept {
-  if (!g_allowed.load(kRelaxed)) return;
+  if (!g_allowed.load(kRelaxed) || !is_own_process()) return;
   g_paused.fetch_add(1);
   // Somebody who passed the check in start_if_due before that is about to start it: a few instructions.
   while (g_starting.load()) sys::call(SYS_sched_yield);
@@ -244,12 +266,13 @@ void pause() noexcept {
 }
 
 void resume() noexcept {
-  if (!g_allowed.load(kRelaxed)) return;
+  if (!g_allowed.load(kRelaxed) || !is_own_process()) return;
   if (g_paused.fetch_sub(1) == 1) g_due_ns.store(program_now_ns() + kRestartAfterNs);
 }
 
 void on_fork_child() noexcept {
   g_thread.forget();
+  g_process.store(own_pid());
   g_starting.store(false);
   g_paused.store(0);
   if (g_allowed.load(kRelaxed)) g_due_ns.store(program_now_ns() + kRestartAfterNs);
@@ -259,7 +282,8 @@ bool due() noexcept { return g_due_ns.load(kRelaxed) != 0; }
 
 void start_if_due(int64_t now_ns) noexcept {
   const int64_t due_ns = g_due_ns.load(kRelaxed);
-  if (due_ns == 0 || now_ns < due_ns || g_paused.load() != 0) return;
+  if (due_ns == 0 || now_ns < due_ns || g_paused.load() != 0 || !is_own_process()) return;
+  const SignalsBlocked quiet;
   if (g_starting.exchange(true)) return;
   if (g_paused.load() == 0) {
     g_due_ns.store(0);

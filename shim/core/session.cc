@@ -49,6 +49,17 @@ void make_file() noexcept {
   g_file.store(made, std::memory_order_release);
 }
 
+// The program's stderr in a thread that has another table of descriptors. Before Linux 5.6 it is
+// opened once more, which a socket does not allow.
+int copy_of_stderr() noexcept {
+  constexpr long kPidfdOpen = 434;
+  constexpr long kPidfdGetfd = 438;
+  const long process = sys::call(kPidfdOpen, sys::call(SYS_getpid), 0);
+  const long copy = process >= 0 ? sys::call(kPidfdGetfd, process, 2, 0) : process;
+  if (copy >= 0) return static_cast<int>(copy);
+  return sys::open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK);
+}
+
 }  // namespace
 
 void start(const char* directory, int64_t limit_bytes, int64_t reserve_bytes, int64_t oom_kills,
@@ -109,7 +120,7 @@ void exec_failed() noexcept {
   }
 }
 
-void exit_with_report() noexcept {
+void exit_with_report(bool from_watchdog) noexcept {
   const record::FlightFile& session = *file();
   const uint64_t newest = session.header.refusals.load(std::memory_order_acquire);
   static constinit char text[4000] = {};
@@ -118,10 +129,11 @@ void exit_with_report() noexcept {
     const size_t length =
         record::render(session.header, refusal, record::Audience::kScript, text, sizeof text);
     // A pipe that poll calls writable takes PIPE_BUF bytes without blocking.
-    pollfd stderr_ready{2, POLLOUT, 0};
+    const int fd = from_watchdog ? copy_of_stderr() : 2;
+    pollfd stderr_ready{fd, POLLOUT, 0};
     timespec no_wait{0, 0};
     if (sys::call(SYS_ppoll, sys::as_arg(&stderr_ready), 1, sys::as_arg(&no_wait), 0, 8) == 1) {
-      sys::write(2, text, length);
+      sys::write(fd, text, length);
     }
   }
   file()->header.end_state.store(static_cast<uint32_t>(record::EndState::kEndedByRefusal));

@@ -29,7 +29,8 @@ void before_exec() noexcept;
 void exec_failed() noexcept;
 
 // Ends the process with status 137 and its newest report on stderr (--on-limit exit). Writes only
-// as much as fd 2 takes without blocking.
-[[noreturn]] void exit_with_report() noexcept;
+// as much as fd 2 takes without blocking. `from_watchdog`: in the raw thread, which has descriptors
+// of its own.
+[[noreturn]] void exit_with_report(bool from_watchdog = false) noexcept;
 
 }  // namespace oomguard::session
