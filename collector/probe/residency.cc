@@ -90,7 +90,9 @@ struct Mapping {
   uintptr_t end;
   bool executable;
   bool of_file;
+  uint32_t device;  // 0x0001 (major 0, minor 1) for shared memory without a name and memfd
 };
+constexpr uint32_t kUnnamedMemory = 1;
 
 // One line of /proc/PID/maps: "start-end perms offset major:minor inode   path". False at the end.
 bool read_mapping(CharStream& in, Mapping* out) {
@@ -109,6 +111,8 @@ bool read_mapping(CharStream& in, Mapping* out) {
       *number = *number * 16 + static_cast<uintptr_t>(hex_digit(c));
     } else if (field == 1 && column == 2) {
       out->executable = c == 'x';
+    } else if (field == 3 && hex_digit(c) >= 0) {
+      out->device = out->device * 16 + static_cast<uint32_t>(hex_digit(c));
     } else if (field == 4 && c != '0') {
       out->of_file = true;
     }
@@ -195,6 +199,17 @@ int64_t Residency::touched_bytes(uintptr_t address, size_t size, uint32_t sample
     }
   }
   return static_cast<int64_t>(static_cast<__int128>(size) * touched / seen);
+}
+
+bool Residency::in_file(uintptr_t address) const {
+  const OneShot maps({"/proc/self", "maps"});
+  if (!maps) return false;
+  CharStream in(maps.fd());
+  Mapping mapping;
+  while (read_mapping(in, &mapping) && mapping.start <= address) {
+    if (address < mapping.end) return mapping.of_file && mapping.device != kUnnamedMemory;
+  }
+  return false;
 }
 
 int64_t Residency::resident_text() const {

@@ -29,6 +29,10 @@ class Residency {
   // range is small. -1: unknown.
   int64_t touched_bytes(uintptr_t address, size_t size, uint32_t samples = 32) const;
 
+  // `address` lies in the mapping of a file; shared memory that has no name does not count as one.
+  // Reads /proc/self/maps up to there. False: it does not, or unknown.
+  bool in_file(uintptr_t address) const;
+
   // Bytes of file-backed executable mappings present in this process's page tables. Reads
   // /proc/self/maps; takes 1-10 ms in a torch process, so ask rarely. -1: unknown.
   int64_t resident_text() const;

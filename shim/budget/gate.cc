@@ -20,6 +20,8 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr Bytes kHuge = Bytes{1} << 60;
 constexpr int64_t kNoArenaNs = 1'000'000;
 constexpr Bytes kShownToOthers = 64 * 1024;  // smaller requests are nobody else's business
+// Where nothing can be read (no /proc in a jail): trying again for each request is what costs.
+constexpr Bytes kUnknownCredit = kMiB;
 // A request that stands in `pending_` longer than this was left by a longjmp out of a handler.
 constexpr int64_t kLostPendingNs = 5'000'000'000;
 
@@ -133,6 +135,11 @@ bool Gate::fits_cached(const Request& request, int64_t now_ns, Bytes pending) no
   return true;
 }
 
+bool Gate::has_plenty_for(Bytes size) const noexcept {
+  return program_now_ns() < valid_until_ns_.load(kRelaxed) &&
+         size <= allowed_.load(kRelaxed) - spent_.load(kRelaxed);
+}
+
 void Gate::grant_credit(Bytes credit) noexcept {
   credit = std::clamp<Bytes>(credit, 0, chores::credit_limit());
   thread_state.credit = static_cast<uint64_t>(credit);
@@ -148,7 +155,7 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
   out->pages = &residency;
   for (const probe::Depth depth : {probe::Depth::kCheap, probe::Depth::kFull}) {
     if (!look(depth, now_ns, &out->reading, &out->headroom)) {
-      grant_credit(0);
+      grant_credit(kUnknownCredit);
       return true;
     }
     const Bytes headroom = out->headroom.bytes;

@@ -82,6 +82,8 @@ class Gate {
     bystander_.store(bystander, std::memory_order_relaxed);
   }
   void set_blind(Bytes blind) noexcept { blind_.store(blind, std::memory_order_relaxed); }
+  // By the last answer a request of this size is no question.
+  bool has_plenty_for(Bytes size) const noexcept;
   // Everything granted since the start; the watchdog compares it with what really grew.
   int64_t granted_total() const noexcept { return granted_.load(std::memory_order_relaxed); }
   int32_t last_spender() const noexcept { return last_spender_.load(std::memory_order_relaxed); }

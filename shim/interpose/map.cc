@@ -38,6 +38,14 @@ size_t untouched(const void* address, size_t size) noexcept {
   return static_cast<size_t>(touched) < size ? size - static_cast<size_t>(touched) : 0;
 }
 
+// Files are not charged. Looked up only where a large request might be refused: it takes a while.
+bool is_file(const void* address, size_t size) noexcept {
+  const budget::Gate& gate = budget::gate;
+  return size > budget::kRecordedAbove && gate.mode() == budget::Gate::Mode::kOn &&
+         !gate.has_plenty_for(static_cast<int64_t>(size)) &&
+         gate.residency.in_file(reinterpret_cast<uintptr_t>(address));
+}
+
 OOMGUARD_COLD void* cold_map(void* hint, size_t size, int protection, int flags, int fd, off_t offset,
                              const void* caller) noexcept {
   const bool replaces = (flags & MAP_FIXED) != 0;
@@ -65,7 +73,9 @@ OOMGUARD_COLD void* cold_map(void* hint, size_t size, int protection, int flags,
 
 OOMGUARD_COLD void* cold_remap(void* old, size_t old_size, size_t size, int flags, void* target,
                                const void* caller) noexcept {
-  Admission admission(RequestKind::kMremap, size > old_size ? size - old_size : 0, caller);
+  const size_t growth = size > old_size ? size - old_size : 0;
+  if (is_file(old, growth)) return real.mremap(old, old_size, size, flags, target);
+  Admission admission(RequestKind::kMremap, growth, caller);
   if (!admission.granted()) {
     errno = ENOMEM;
     return MAP_FAILED;
@@ -81,6 +91,7 @@ OOMGUARD_COLD void* cold_remap(void* old, size_t old_size, size_t size, int flag
 
 OOMGUARD_COLD int cold_protect(void* address, size_t size, int protection,
                                const void* caller) noexcept {
+  if (is_file(address, size)) return real.mprotect(address, size, protection);
   Admission admission(RequestKind::kMprotect, untouched(address, size), caller);
   if (!admission.granted()) {
     errno = ENOMEM;
