@@ -1,6 +1,7 @@
 """Hostile programs behave guarded as they do bare."""
 
 import pytest
+from conftest import LAUNCH
 
 # Name, and arguments ("@" stands for the folder of programs).
 PROGRAMS = {
@@ -12,6 +13,9 @@ PROGRAMS = {
     "dlopen_loop": ["@/dlopen_loop_library.so"],
     "dlsym_alloc": [],
     "every_hook": [],
+    "file_mappings": [],
+    "fill_granted": [],
+    "fork_in_handler": [],
     "fork_threads": [],
     "longjmp_signal": [],
     "lowest_descriptor": [],
@@ -20,6 +24,7 @@ PROGRAMS = {
     "mremap_forms": [],
     "no_env": [],
     "own_malloc": [],
+    "raw_fork": [],
     "realloc_patterns": [],
     "reuse_fd_numbers": [],
     "setuid_thread": [],
@@ -73,8 +78,41 @@ def test_is_as_bare_with_every_choice_of_children(name, children, command, bare,
     assert guarded(*command(name), OOMGUARD_CHILDREN=children) == bare(*command(name))
 
 
+def limited(limit):
+    return "ulimit " + limit + "; " + LAUNCH
+
+
+def test_starts_where_it_may_write_no_file(program, bare, library, tmp_path):
+    # The kernel ends a process that makes a file longer than it may, also by fallocate.
+    done = bare("/bin/sh", "-c", limited("-f 0"), str(library), program("every_hook"),
+                OOMGUARD_DIR=str(tmp_path / "oomguard"))
+    assert done == bare(program("every_hook"))
+
+
+def test_takes_none_of_a_few_descriptors(program, bare, library, tmp_path):
+    command = [str(library), program("few_descriptors")]
+    done = bare("/bin/sh", "-c", limited("-n 24"), *command,
+                OOMGUARD_DIR=str(tmp_path / "oomguard"))
+    assert done == bare("/bin/sh", "-c", 'ulimit -n 24; exec "$1"', *command)
+    assert done.out.startswith("21 files")
+
+
+def test_mappings_of_files_are_not_refused(program, bare, guarded, session_files):
+    expected = bare(program("file_mappings"))
+    assert guarded(program("file_mappings"), OOMGUARD_BUDGET="200M") == expected
+    assert session_files() == []
+
+
+def test_the_report_of_the_watchdog_reaches_stderr(program, guarded):
+    done = guarded(program("fill_granted"), OOMGUARD_BUDGET="100M", OOMGUARD_ON_LIMIT="exit")
+    assert done.status == 137
+    assert "was being filled; limit 100 MiB" in done.err
+    assert "only a report" not in done.err
+
+
 def test_every_program_is_in_the_list(build):
-    helpers = {"embedded_python", "exec_chain", "sanitized_child", "static_child"}
+    helpers = {"embedded_python", "exec_chain", "few_descriptors", "sanitized_child"}
+    helpers.add("static_child")
     folder = build / "tests" / "programs"
     built = {path.name for path in folder.iterdir() if path.is_file() and "." not in path.name}
     assert built - helpers - {"Makefile"} == set(PROGRAMS)
