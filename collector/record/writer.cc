@@ -130,8 +130,10 @@ void fill_header(FlightHeader* header, const Start& start) {
   header->program[length > 0 ? length : 0] = '\0';
   fill_command(header);
   // Last: a reader that comes earlier sees no flight file yet.
-  std::atomic_thread_fence(std::memory_order_release);
-  memcpy(header->magic, kMagic, sizeof(kMagic));
+  uint64_t magic;
+  static_assert(sizeof magic == sizeof kMagic && offsetof(FlightHeader, magic) == 0);
+  memcpy(&magic, kMagic, sizeof magic);
+  std::atomic_ref<uint64_t>(*reinterpret_cast<uint64_t*>(header)).store(magic, std::memory_order_release);
 }
 
 // Makes a new file in the folder and writes its name behind `stem_length` characters of `path`.
