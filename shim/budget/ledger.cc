@@ -55,10 +55,10 @@ void Ledger::add(const Block& block) noexcept {
     block_filter.add(reinterpret_cast<void*>(block.address));
     total_bytes_.fetch_add(block.size_bytes, kRelaxed);
     count_.fetch_add(1, kRelaxed);
-    if (!block.from_heap) mappings_.fetch_add(1, kRelaxed);
     keys_[slot].store(block.address, std::memory_order_release);  // pairs with slot_of's acquire
     set(incomplete_, slot, true);
     set(active_, slot, true);
+    if (!block.from_heap) set(mapped_, slot, true);
     return;
   }
   dropped_.fetch_add(1, kRelaxed);
@@ -84,10 +84,10 @@ bool Ledger::remove(uintptr_t address, Block* out) noexcept {
   read(slot, &block);
   set(incomplete_, slot, false);
   set(active_, slot, false);
+  if (!block.from_heap) set(mapped_, slot, false);
   block_filter.remove(reinterpret_cast<void*>(address));
   total_bytes_.fetch_sub(block.size_bytes, kRelaxed);
   count_.fetch_sub(1, kRelaxed);
-  if (!block.from_heap) mappings_.fetch_sub(1, kRelaxed);
   keys_[slot].store(0, std::memory_order_release);
   block.address = address;
   if (out != nullptr) *out = block;
@@ -101,31 +101,6 @@ bool Ledger::find(uintptr_t address, Block* out) const noexcept {
   return out->address == address;
 }
 
-void Ledger::unmap(uintptr_t address, size_t size) noexcept {
-  const uintptr_t end = address + size;
-  if (mappings_.load(kRelaxed) == 0 || end <= address) return;
-  for (size_t slot = 0; slot < kSlots; ++slot) {
-    const uintptr_t start = keys_[slot].load(std::memory_order_acquire);
-    if (start <= kBusy || start >= end) continue;
-    Block block;
-    read(slot, &block);
-    const uintptr_t block_end = start + static_cast<uintptr_t>(block.size_bytes);
-    if (block.from_heap || block.address != start || block_end <= address) continue;
-    if (!remove(start, &block)) continue;
-    Block rest = block;
-    if (start < address) {  // the head stays (a hole in the middle: its tail is forgotten)
-      rest.size_bytes = static_cast<int64_t>(address - start);
-    } else if (end < block_end) {
-      rest.address = end;
-      rest.size_bytes = static_cast<int64_t>(block_end - end);
-    } else {
-      continue;
-    }
-    rest.touched_bytes = -1;
-    if (rest.size_bytes > static_cast<int64_t>(kRecordedAbove)) add(rest);
-  }
-}
-
 template <typename Visit>
 void Ledger::each(const Bits& all, Visit visit) noexcept {
   for (size_t word = 0; word < kSlots / 64; ++word) {
@@ -135,6 +110,31 @@ void Ledger::each(const Bits& all, Visit visit) noexcept {
       bits &= bits - 1;
     }
   }
+}
+
+void Ledger::unmap(uintptr_t address, size_t size) noexcept {
+  const uintptr_t end = address + size;
+  if (end <= address) return;
+  each(mapped_, [&](size_t slot) {
+    const uintptr_t start = keys_[slot].load(std::memory_order_acquire);
+    if (start <= kBusy || start >= end) return;
+    Block block;
+    read(slot, &block);
+    const uintptr_t block_end = start + static_cast<uintptr_t>(block.size_bytes);
+    if (block.from_heap || block.address != start || block_end <= address) return;
+    if (!remove(start, &block)) return;
+    Block rest = block;
+    if (start < address) {  // the head stays (a hole in the middle: its tail is forgotten)
+      rest.size_bytes = static_cast<int64_t>(address - start);
+    } else if (end < block_end) {
+      rest.address = end;
+      rest.size_bytes = static_cast<int64_t>(block_end - end);
+    } else {
+      return;
+    }
+    rest.touched_bytes = -1;
+    if (rest.size_bytes > static_cast<int64_t>(kRecordedAbove)) add(rest);
+  });
 }
 
 bool Ledger::is_active(size_t slot, int64_t now_ns) noexcept {

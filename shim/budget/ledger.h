@@ -94,10 +94,10 @@ class Ledger {
   Entry entries_[kSlots] = {};
   Bits incomplete_ = {};  // not all of it is there
   Bits active_ = {};      // of these, what is being filled
+  Bits mapped_ = {};      // blocks that munmap may meet
   std::atomic<size_t> quiet_cursor_{0};
   std::atomic<int64_t> total_bytes_{0};
   std::atomic<uint32_t> count_{0};
-  std::atomic<uint32_t> mappings_{0};  // blocks that munmap may meet
   std::atomic<uint64_t> dropped_{0};
 };
 

@@ -30,8 +30,11 @@ bool is_charged(int protection, int flags) noexcept {
          (flags & (MAP_NORESERVE | MAP_HUGETLB | MAP_STACK)) == 0;
 }
 
-// What of a range is not this process's memory yet. A range that nobody can look into is new.
+// What of a range is not this process's memory yet. A range that nobody can look into is new, and
+// one that is small beside what is left need not be looked into.
 size_t untouched(const void* address, size_t size) noexcept {
+  const size_t with_all_else = size <= SIZE_MAX / 64 ? size * 32 : SIZE_MAX / 2;
+  if (budget::gate.has_plenty_for(static_cast<int64_t>(with_all_else))) return size;
   const int64_t touched = budget::gate.residency.touched_bytes(
       reinterpret_cast<uintptr_t>(address), size);
   if (touched <= 0) return size;
