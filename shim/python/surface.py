@@ -22,6 +22,7 @@ TEXTS = (
     "bad allocation",
     # SystemError of interpreters that find no room for a frame and forget to say so.
     "NULL without setting an exception",
+    "error return without exception set",
 )
 STDLIB = os.path.dirname(os.__file__) + os.sep
 MARK = "_oomguard_refusal"
@@ -229,6 +230,22 @@ def thread_report(number, line, place, audience):
     print_report(number, line, audience)
 
 
+def ends_program(exception):
+    """The interpreter itself calls the hook, with nothing left to run after it.
+
+    A program that calls the hook to show what it has caught goes on, as does a console.
+    """
+    if hasattr(sys, "ps1") or sys.flags.interactive:
+        return False
+    if getattr(sys, "last_value", None) is not exception:
+        return False
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+    # The first frame is the hook's, be it ours or one that calls ours.
+    return frame.f_code.co_name not in ("<module>", "_run_module_as_main", "_run_code")
+
+
 def uncaught(exception, thread):
     """Prepares an uncaught exception: returns what prints the report after it, or None."""
     number = refusal_of(exception)
@@ -237,8 +254,7 @@ def uncaught(exception, thread):
     drop_own_frames(exception)
     place = place_of(exception)
     line = add_note(exception, number)
-    ends = thread is None and not hasattr(sys, "ps1") and not sys.flags.interactive
-    if ends:
+    if thread is None and ends_program(exception):
         bridge.ending(number)
 
     def report():

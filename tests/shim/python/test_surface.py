@@ -160,5 +160,39 @@ def test_an_interpreters_error_without_an_exception_is_a_refusal(script):
         "refused()\n"
         "print(oomguard.is_refusal(SystemError('of another kind')))\n"
         "print(oomguard.is_refusal(SystemError(text)))\n"
+        "refused()\n"
+        "print(oomguard.is_refusal(SystemError('error return without exception set')))\n"
     )
-    assert run.out == "False\nFalse\nTrue\n", run
+    assert run.out == "False\nFalse\nTrue\nTrue\n", run
+
+
+def ends(run):
+    return any(line.startswith("ending") for line in run.told)
+
+
+def test_a_hook_called_by_hand_does_not_end_the_program(script, guarded, python, tmp_path):
+    source = (
+        "import sys\n"
+        "def show(): sys.excepthook(*sys.exc_info())\n"
+        "try: bytearray(1 << 33)\n"
+        "except MemoryError: show()\n"
+        "print('goes on')\n"
+    )
+    run = script(source)
+    assert run.out == "goes on\n" and run.err.count("REPORT") == 1 and not ends(run), run
+    run = guarded(python, "-m", "program", cwd=tmp_path)
+    assert run.out == "goes on\n" and run.err.count("REPORT") == 1 and not ends(run), run
+
+
+def test_a_console_in_a_program_does_not_end_it(script):
+    run = script("import code\ncode.InteractiveConsole().push('bytearray(1 << 33)')\n")
+    assert run.status == 0 and not ends(run), run
+
+
+def test_every_way_of_running_a_program_ends_it(script, guarded, python, tmp_path):
+    assert ends(script("bytearray(1 << 33)\n"))
+    assert ends(guarded(python, "-m", "program", cwd=tmp_path))
+    assert ends(guarded(python, "-c", "bytearray(1 << 33)"))
+    assert ends(guarded(python, "-", stdin="bytearray(1 << 33)\n"))
+    chained = "import sys\nold = sys.excepthook\nsys.excepthook = lambda *a: old(*a)\n"
+    assert ends(script(chained + "bytearray(1 << 33)\n"))
