@@ -3,13 +3,24 @@
 #include "collector/probe/syscall.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/watchdog.h"
+#include "shim/core/thread_state.h"
 #include "shim/python/bootstrap.h"
 
 namespace oomguard::chores {
+namespace {
+
+// A program may link libpython and start it late or never; `site` takes many times as much.
+constexpr int64_t kBeforeInterpreter = 2 * 1024;
+
+bool is_main(int32_t thread_id) noexcept {
+  return thread_id == static_cast<int32_t>(sys::call(SYS_getpid));
+}
+
+}  // namespace
 
 void on_slow_path(int32_t thread_id) noexcept {
   if (python::state() == python::State::kWaiting) [[unlikely]] {
-    python::on_slow_path(thread_id == static_cast<int32_t>(sys::call(SYS_getpid)));
+    python::on_slow_path(is_main(thread_id));
   }
   if (budget::watchdog::due()) [[unlikely]] {
     budget::watchdog::start_if_due(budget::program_now_ns());
@@ -19,7 +30,10 @@ void on_slow_path(int32_t thread_id) noexcept {
 int64_t credit_limit() noexcept {
   // Queued counts too: the call may run before `site` is done, and then asks to be queued again.
   const python::State state = python::state();
-  if (state == python::State::kWaiting || state == python::State::kQueued) return 0;
+  const bool is_waiting = state == python::State::kWaiting || state == python::State::kQueued;
+  if (is_waiting && is_main(current_thread_id())) {
+    return python::is_initialized() ? 0 : kBeforeInterpreter;
+  }
   return budget::watchdog::due() ? 16 * 1024 : INT64_MAX;
 }
 

@@ -9,8 +9,8 @@ namespace oomguard::chores {
 
 void on_slow_path(int32_t thread_id) noexcept;
 
-// The most credit that a thread may get, so that it comes back soon enough: none while the
-// interpreter is not ready yet, little while the watchdog is stopped.
+// The most credit that a thread may get, so that it comes back soon enough: the main thread none while
+// the bootstrap waits for `site` and little before that, others little while the watchdog is stopped.
 int64_t credit_limit() noexcept;
 
 }  // namespace oomguard::chores

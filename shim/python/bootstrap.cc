@@ -123,6 +123,11 @@ void detect() noexcept {
 
 State state() noexcept { return g_state.load(std::memory_order_acquire); }
 
+bool is_initialized() noexcept {
+  const State now = state();
+  return now != State::kNotPython && now != State::kFailed && api.Py_IsInitialized() != 0;
+}
+
 void on_slow_path(bool is_main_thread) noexcept {
   if (g_state.load(std::memory_order_relaxed) != State::kWaiting || !is_main_thread) return;
   if (api.Py_IsInitialized() == 0) return;

@@ -24,6 +24,10 @@ void detect() noexcept;
 
 State state() noexcept;
 
+// The interpreter is there and `site` may be next. False also where there is none. Callable from a
+// hook: yes, in any thread.
+bool is_initialized() noexcept;
+
 // Callable from a hook: yes (it is its only caller), in any thread; cheap once kReady.
 // `is_main_thread`: the caller has gettid() == getpid().
 void on_slow_path(bool is_main_thread) noexcept;
