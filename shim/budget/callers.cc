@@ -252,6 +252,8 @@ void set_interpreter_address(uintptr_t address) noexcept {
   g_interpreter.store(address, std::memory_order_relaxed);
 }
 
+void forget_table_builder() noexcept { g_building.store(false, std::memory_order_release); }
+
 Caller classify(uintptr_t return_address) noexcept {
   Module* module = module_of(return_address);
   if (module == nullptr) return Caller::kUnknown;

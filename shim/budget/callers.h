@@ -38,6 +38,9 @@ bool made_by_rust(const char* path) noexcept;
 // An address inside the interpreter (its Py_IsInitialized): the mapping's file is the interpreter.
 void set_interpreter_address(uintptr_t address) noexcept;
 
+// In fork's child: a thread that was building the table does not exist.
+void forget_table_builder() noexcept;
+
 Caller classify(uintptr_t return_address) noexcept;
 // File name of the module, "" where unknown.
 void module_name(uintptr_t address, char* out, size_t capacity) noexcept;

@@ -69,6 +69,7 @@ void after_fork_in_child() noexcept {
   thread_state.thread_id = 0;
   thread_state.credit = 0;
   budget::ledger.on_fork_child();
+  budget::forget_table_builder();
   session::on_fork_child();
   budget::group_table.close_in_child();
   gate.on_fork_child();

@@ -45,6 +45,22 @@ TEST_F(KernelFileTest, StaysBelowASmallLimitOfDescriptors) {
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
+TEST_F(KernelFileTest, KeepsNothingOfAVerySmallTableOpen) {
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit tiny{32, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &tiny), 0);
+  const int lowest = dup(0);
+  ::close(lowest);
+  EXPECT_EQ(read(), "first");
+  EXPECT_EQ(read(), "first");
+  const int next = dup(0);
+  EXPECT_EQ(next, lowest) << "no descriptor stayed behind";
+  EXPECT_EQ(file_.ensure_open(path_), -EAGAIN);
+  ::close(next);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 TEST_F(KernelFileTest, OpensAgainWhenTheProgramClosedIt) {
   ASSERT_EQ(read(), "first");
   ::close(number());

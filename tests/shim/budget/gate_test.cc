@@ -2,6 +2,7 @@
 #include "shim/budget/gate.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <thread>
 
@@ -52,6 +53,16 @@ GATE_TEST(GrantsEverythingBeforeItStarts) {
   EXPECT_EQ(gate.mode(), Gate::Mode::kStarting);
   EXPECT_TRUE(ask(1000 * kGiB));
   EXPECT_EQ(thread_state.credit, 0u) << "asks again: the gate may be on by then";
+}
+
+GATE_TEST(WhatCannotBeReadIsGrantedWithoutAskingForEachRequest) {
+  rlimit64 none{0, 0};
+  ASSERT_EQ(setrlimit64(RLIMIT_NOFILE, &none), 0);
+  gate.start();
+  gate.set_mode(Gate::Mode::kOn);
+  EXPECT_EQ(headroom_now(), -1);
+  EXPECT_TRUE(ask(1000 * kGiB));
+  EXPECT_GE(thread_state.credit, 64u * 1024);
 }
 
 GATE_TEST(WhereItIsOffAThreadComesOnceAndNeverAgain) {
