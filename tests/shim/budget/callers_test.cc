@@ -207,6 +207,7 @@ TEST_F(MadeByRust, ReadsOneCommentSectionHoweverManyThereAre) {
 
 // The table of modules is made once and kept: each test that asks for one runs in a child.
 TEST(CallersTest, AnAddressBelongsToTheModuleThatIsMappedThere) {
+  OOMGUARD_SKIP_UNDER_TSAN();
   expect_in_child([] {
     Dl_info libc{};
     ASSERT_NE(dladdr(reinterpret_cast<void*>(&strlen), &libc), 0);

@@ -100,6 +100,7 @@ TEST_F(GateGroupTest, PageCacheIsNoReasonToRefuse) {
 }
 
 TEST_F(GateGroupTest, SharedMemoryCountsAsHeld) {
+  OOMGUARD_SKIP_UNDER_TSAN();
   in_group([] {
     const Mapped shared(64 * kMiB, MAP_SHARED);
     EXPECT_TRUE(ask(90 * kMiB));

@@ -48,6 +48,14 @@ Bytes headroom_now() {
   void gate_##name();                                    \
   TEST(GateTest, name) { expect_in_child(gate_##name); } \
   void gate_##name()
+// Of those that hold memory to within a few MiB of a line.
+#define GATE_MEMORY_TEST(name)      \
+  void gate_##name();               \
+  TEST(GateTest, name) {            \
+    OOMGUARD_SKIP_UNDER_TSAN();     \
+    expect_in_child(gate_##name);   \
+  }                                 \
+  void gate_##name()
 
 GATE_TEST(GrantsEverythingBeforeItStarts) {
   EXPECT_EQ(gate.mode(), Gate::Mode::kStarting);
@@ -82,7 +90,7 @@ GATE_TEST(GrantsWhatFitsAndRefusesWhatDoesNot) {
   EXPECT_EQ(refusals(), 2u);
 }
 
-GATE_TEST(WhatIsHeldCountsAgainstTheBudget) {
+GATE_MEMORY_TEST(WhatIsHeldCountsAgainstTheBudget) {
   guard(budget_of(256 * kMiB));
   const Mapped held(128 * kMiB);
   EXPECT_TRUE(ask(200 * kMiB)) << "a sparse buffer of one's own is no memory yet";
@@ -113,7 +121,7 @@ GATE_TEST(ARequestThatNeedsNothingIsGranted) {
   EXPECT_TRUE(ask(0));
 }
 
-GATE_TEST(LargeRequestsStopAtTheReserveAndSmallOnesAtAQuarterOfIt) {
+GATE_MEMORY_TEST(LargeRequestsStopAtTheReserveAndSmallOnesAtAQuarterOfIt) {
   guard(budget_of(64 * kMiB));
   const Mapped held(60 * kMiB);
   held.touch(0, 52 * kMiB);
@@ -122,7 +130,7 @@ GATE_TEST(LargeRequestsStopAtTheReserveAndSmallOnesAtAQuarterOfIt) {
   EXPECT_FALSE(ask(kMiB));
 }
 
-GATE_TEST(SmallRequestsOfTheInterpreterAreRefusedAtTheirLine) {
+GATE_MEMORY_TEST(SmallRequestsOfTheInterpreterAreRefusedAtTheirLine) {
   guard(budget_of(64 * kMiB));
   const Mapped held(64 * kMiB);
   held.touch(0, 61 * kMiB);
@@ -168,7 +176,7 @@ GATE_TEST(ExtensionModulesAreRefusedFrom64KiB) {
   EXPECT_FALSE(ask(64 * 1024, extension));
 }
 
-GATE_TEST(AnybodyElseIsRefusedFrom16MiB) {
+GATE_MEMORY_TEST(AnybodyElseIsRefusedFrom16MiB) {
   guard(budget_of(64 * kMiB));
   const Mapped held(64 * kMiB);
   fill_to_12_mib(held);
@@ -215,7 +223,7 @@ GATE_TEST(WhoAbortsOnNullOwesNothingWhereItFits) {
   EXPECT_EQ(refusals(), 0u);
 }
 
-GATE_TEST(GraceOpensWithARefusalAndClosesWhenItWasShownAndThereIsRoom) {
+GATE_MEMORY_TEST(GraceOpensWithARefusalAndClosesWhenItWasShownAndThereIsRoom) {
   guard(budget_of(64 * kMiB));
   {
     const Mapped held(64 * kMiB);
@@ -261,7 +269,7 @@ TEST(GateTest, ExitEndsTheProcessWithItsReport) {
   EXPECT_NE(text.find("1024 MiB"), std::string::npos) << text;
 }
 
-GATE_TEST(ArenasAreHeldToTheSmallLineAndRefusedWithoutARecord) {
+GATE_MEMORY_TEST(ArenasAreHeldToTheSmallLineAndRefusedWithoutARecord) {
   guard(budget_of(64 * kMiB));
   const Mapped held(64 * kMiB);
   fill_to_12_mib(held);

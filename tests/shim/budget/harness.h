@@ -61,6 +61,13 @@ inline void write_file(const std::string& path, const std::string& content) {
   std::ofstream(path, std::ios::binary) << content;
 }
 
+// ThreadSanitizer keeps shadow memory and puts its own functions before libc's.
+#if defined(__SANITIZE_THREAD__)
+#define OOMGUARD_SKIP_UNDER_TSAN() GTEST_SKIP() << "ThreadSanitizer's own memory and hooks count too"
+#else
+#define OOMGUARD_SKIP_UNDER_TSAN() static_cast<void>(0)
+#endif
+
 // Starts a child that runs `body`; its EXPECTs and ASSERTs print and become its exit status.
 template <typename Body>
 pid_t start_child(Body body) {
