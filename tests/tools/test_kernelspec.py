@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import pwd
 import stat
 import subprocess
 
@@ -284,3 +285,13 @@ def test_jupyter_finds_and_substitutes_it(tool, source, data):
     )
     assert spec.display_name == "Python 3 (oomguard)"
     assert "liboomguard.so" in spec.env["LD_PRELOAD"]
+
+
+def test_without_home_the_user_database_says_where(tool, no_jupyter):
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    del tool.environment["HOME"]
+    # A name that nobody has: nothing may be installed into the real home.
+    result = tool("kernelspec", "install", "--from", "no-such-kernel", env=no_jupyter)
+    assert result.returncode == 3
+    assert f" {home}/.local/share/jupyter/kernels" in result.stderr or "found: " in result.stderr
+    assert " /.local/share" not in result.stderr

@@ -1,5 +1,8 @@
 #include "tools/kernels/search.h"
 
+#include <pwd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
@@ -19,6 +22,13 @@ using Json = nlohmann::ordered_json;
 std::string variable(const char* name) {
   const char* value = ::getenv(name);
   return value != nullptr ? value : "";
+}
+
+// As Jupyter's own `~`: of the user database where the environment does not say.
+std::string home_folder() {
+  if (const std::string home = variable("HOME"); !home.empty()) return home;
+  const passwd* user = ::getpwuid(::getuid());
+  return user != nullptr && user->pw_dir != nullptr ? user->pw_dir : "";
 }
 
 std::string prefix_folder(const std::string& prefix) { return prefix + "/share/jupyter"; }
@@ -51,7 +61,7 @@ bool Kernelspec::is_ours() const {
 std::string user_data_folder() {
   if (const std::string own = variable("JUPYTER_DATA_DIR"); !own.empty()) return own;
   if (const std::string data = variable("XDG_DATA_HOME"); !data.empty()) return data + "/jupyter";
-  return variable("HOME") + "/.local/share/jupyter";
+  return home_folder() + "/.local/share/jupyter";
 }
 
 std::vector<std::string> kernel_folders(const PythonFacts* python) {
