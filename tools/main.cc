@@ -47,6 +47,20 @@ const CLI::App& named_verb(const CLI::App& app) {
   return verbs.empty() ? app : named_verb(*verbs.front());
 }
 
+// CLI11 says only that a verb is missing where there is one that it does not know.
+std::string explain(const CLI::App& verb, const std::vector<std::string>& words,
+                    const CLI::ParseError& error) {
+  const auto known = verb.get_subcommands(nullptr);
+  if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr || known.empty()) {
+    return error.what();
+  }
+  const size_t depth = verb.get_parent() == nullptr ? 0 : 1;
+  if (words.size() <= depth) return error.what();
+  std::string text = "'" + words[depth] + "' is not known; commands: ";
+  for (const CLI::App* one : known) text += (one == known.front() ? "" : ", ") + one->get_name();
+  return text;
+}
+
 int run_command(std::vector<std::string> words) {
   CLI::App app{"An exception instead of the OOM killer for Python processes", "oomguard"};
   app.set_version_flag("--version", "oomguard " OOMGUARD_VERSION);
@@ -60,7 +74,8 @@ int run_command(std::vector<std::string> words) {
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    return say(named_verb(app), std::string(error.what()) + "; see --help", kBadUsage);
+    const CLI::App& verb = named_verb(app);
+    return say(verb, explain(verb, words, error) + "; see --help", kBadUsage);
   }
   for (const Verb& verb : verbs) {
     if (!verb.app->parsed()) continue;

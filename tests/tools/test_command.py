@@ -110,3 +110,23 @@ def test_output_that_cannot_be_written_is_an_error(tool):
         )
     assert result.returncode == 4
     assert "could not be written" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words, verbs",
+    ((["nope"], "run, env, limits, report, kernelspec"), (["kernelspec", "x"], "install")),
+    ids=lambda one: "-".join(one) if isinstance(one, list) else "",
+)
+def test_an_unknown_verb_is_named_with_those_that_exist(tool, words, verbs):
+    result = tool(*words)
+    assert result.returncode == 2 and result.stdout == ""
+    assert f"'{words[-1]}'" in result.stderr and verbs in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ("x" * 100_000, "a\nb\x1b[31m"), ids=("long", "control"))
+def test_a_hostile_value_makes_one_short_line(tool, value):
+    result = tool("env", "--budget", value)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1 and "\x1b" not in result.stderr
+    assert len(result.stderr) < 400 and "auto, a size" in result.stderr

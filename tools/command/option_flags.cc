@@ -10,8 +10,19 @@
 namespace oomguard::tools {
 namespace {
 
+constexpr size_t kLongestShown = 200;
+
+// A value as one line of a message may show it.
+std::string shown(const std::string& value) {
+  std::string out = value.substr(0, kLongestShown);
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < ' ' || c == 127) c = '?';
+  }
+  return value.size() > kLongestShown ? out + "..." : out;
+}
+
 Error not_accepted(const std::string& name, const std::string& value, const char* forms) {
-  return Error{name + ": '" + value + "' is not accepted; accepted: " + forms, kBadUsage};
+  return Error{name + ": '" + shown(value) + "' is not accepted; accepted: " + forms, kBadUsage};
 }
 
 // A folder on the command line may be relative; in the environment it has to hold everywhere.
