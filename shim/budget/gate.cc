@@ -161,7 +161,8 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
     const Bytes headroom = out->headroom.bytes;
     const Lines now_lines = lines_now();
     out->small = request.arena || request.size < large_threshold(headroom) ||
-                 (incident.grace() && request.size <= kSmallInGrace);
+                 ((incident.grace() || privilege_.load(kRelaxed) > 0) &&
+                  request.size <= kSmallInGrace);
     out->line = out->small ? now_lines.small : now_lines.large;
     // What a neighbour is about to fill is not a small request's to answer for.
     if (out->small) others.pending = others.in_flight = 0;
@@ -172,6 +173,11 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
       out->in_flight = ledger.in_flight(self, now_ns, residency) + others.in_flight;
     }
     const Bytes room = headroom - request.size - out->line - out->pending - out->in_flight;
+    if (room < 0 && depth == probe::Depth::kFull && out->small && dips(request, headroom, now_ns)) {
+      spent_.fetch_add(request.size, kRelaxed);
+      grant_credit(0);
+      return true;
+    }
     if (room >= 0) {
       spent_.fetch_add(request.size, kRelaxed);
       grant_credit(credit_slice(room, threads_.load(kRelaxed)));
@@ -180,6 +186,21 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
   }
   if (!request.arena) grant_credit(0);
   return false;
+}
+
+// Below the small line: see dip.h.
+bool Gate::dips(const Request& request, Bytes headroom, int64_t now_ns) noexcept {
+  if (request.arena || headroom - request.size < kDipLine) return false;
+  if (privilege_.load(kRelaxed) > 0) return request.size <= kSmallInGrace;
+  return thread_state.dip.take(request.size, now_ns);
+}
+
+void Gate::reserve_for_shell() noexcept {
+  if (values_.reserve_bytes >= 0 || shell_.exchange(true)) return;
+  probe::Reading reading;
+  probe::Headroom headroom;
+  if (!look(probe::Depth::kFull, program_now_ns(), &reading, &headroom)) return;
+  reserve_.fetch_add(shell_share(binding_limit(reading, headroom)), kRelaxed);
 }
 
 // CPython's small-object allocator maps its arenas in these sizes. It answers a refusal itself: the

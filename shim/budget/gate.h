@@ -77,6 +77,15 @@ class Gate {
     return lines(reserve(), blind_.load(std::memory_order_relaxed), incident.grace(),
                  bystander_.load(std::memory_order_relaxed));
   }
+  // While the sum is above 0, small requests of every thread may use the last bytes: a refusal is being
+  // shown, or a kernel is between cells and only its own machinery runs.
+  // Where it is taken back, this thread's own code begins (the next cell), with a whole trickle.
+  void add_privilege(int32_t change) noexcept {
+    privilege_.fetch_add(change, std::memory_order_relaxed);
+    if (change < 0) thread_state.dip = {};
+  }
+  // A shell needs more for its traceback than a script; nothing where --reserve was given.
+  void reserve_for_shell() noexcept;
   // The memory that goes is going to somebody else on the same limit.
   void set_bystander(bool bystander) noexcept {
     bystander_.store(bystander, std::memory_order_relaxed);
@@ -124,6 +133,7 @@ class Gate {
                             const Judgement& judgement) noexcept;
   bool refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
   void grant_credit(Bytes credit) noexcept;
+  bool dips(const Request& request, Bytes headroom, int64_t now_ns) noexcept;
   void owe_exception(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
 
   std::atomic<Mode> mode_{Mode::kStarting};
@@ -133,6 +143,8 @@ class Gate {
   std::atomic<Bytes> blind_{0};
   std::atomic<Bytes> machine_line_{0};
   std::atomic<bool> bystander_{false};
+  std::atomic<int32_t> privilege_{0};
+  std::atomic<bool> shell_{false};
   // The last answer: `spent_` counts everything granted, and may go up to `allowed_` (half of what was
   // left then) until `valid_until_ns_`.
   std::atomic<Bytes> allowed_{0};

@@ -19,6 +19,10 @@ constexpr Bytes computed_reserve(Bytes limit, uint32_t cpus) {
   return std::clamp(16 * kMiB + Bytes{cpus} * 256 * 1024 + share, 24 * kMiB, 96 * kMiB);
 }
 
+// IPython parses and renders what a script only prints: 4 to 8 MiB where the library frames were let
+// go. Small containers give less.
+constexpr Bytes shell_share(Bytes limit) { return std::min(16 * kMiB, limit / 32); }
+
 // Requests at least this large are decided one by one.
 constexpr Bytes large_threshold(Bytes headroom) {
   return std::max<Bytes>(64 * 1024, headroom / 64);
@@ -35,7 +39,7 @@ struct Lines {
 // `blind`: growth that can happen between two looks of the watchdog. `bystander`: somebody else on the
 // same limit is growing; its small requests are no danger and are not the ones to refuse.
 constexpr Lines lines(Bytes reserve, Bytes blind, bool grace, bool bystander) {
-  const Bytes grace_line = std::min<Bytes>(2 * kMiB, reserve / 4);
+  const Bytes grace_line = reserve / 8;  // the rest is for showing it (Gate::add_privilege)
   const Bytes small = bystander ? 0 : grace ? grace_line : reserve / 4;
   return {grace ? reserve / 2 : reserve + blind, small};
 }

@@ -53,6 +53,7 @@ struct Look {
   int64_t killers_ns = 0;
   int64_t moved_ns = 0;
   int64_t pause_ns = 0;
+  bool is_alone = false;  // no thread of the program is left
   int64_t slip_ns = 0;  // how much longer than asked a sleep lasted lately, at the most
   Bytes headroom = kNoLimit;
   Growth own{kWindowNs};
@@ -79,6 +80,13 @@ uint32_t count_threads() {
   return static_cast<uint32_t>(status.st_nlink) - 3;  // the watchdog itself is one
 }
 
+// The main thread has ended and there is no other: by SYS_exit, or a seccomp filter that kills threads.
+// The process is gone once this thread is, and somebody may wait for that.
+bool is_last_thread() {
+  probe::ProcessStatus leader;
+  return count_threads() == 1 && probe::read_status(0, &leader) && leader.state == 'Z';
+}
+
 // Once the machine is more than half full: does somebody else end processes before the kernel?
 void look_for_killers(Look* look) {
   const probe::Reading& reading = look->judgement.reading;
@@ -97,6 +105,7 @@ bool read_limits(Look* look) {
     g_probe.refresh();
     gate.adopt_limits(g_probe);
     gate.set_threads(count_threads());
+    look->is_alone = is_last_thread();
     gate.forget_lost_pending(look->now_ns);
     look->refreshed_ns = look->now_ns;
   }
@@ -222,7 +231,7 @@ void body() noexcept {
   look = Look{};
   if (!g_probe.open(gate.probe_config())) gate.count_fault();
   if (!g_residency.open()) gate.count_fault();
-  while (!g_thread.stopping()) g_thread.sleep(tick(&look));
+  while (!g_thread.stopping() && !look.is_alone) g_thread.sleep(tick(&look));
 }
 
 int32_t own_pid() { return static_cast<int32_t>(sys::call(SYS_getpid)); }

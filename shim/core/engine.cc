@@ -127,6 +127,12 @@ uint64_t alarm_refusal(int32_t* growing_thread_id) noexcept {
   return gate.alarm.refusal(growing_thread_id);
 }
 
+void add_privilege(int32_t change) noexcept { gate.add_privilege(change); }
+
+void shell_started() noexcept {
+  if (active()) gate.reserve_for_shell();
+}
+
 void set_python(uint32_t major_minor, bool is_kernel, const char* connection_file) noexcept {
   record::FlightHeader& header = session::file()->header;
   header.python_version = major_minor;

@@ -52,6 +52,11 @@ void exception_handled() noexcept;
 // caller that cannot handle NULL), and the native id of the thread that grew most (0 unknown).
 uint64_t alarm_refusal(int32_t* growing_thread_id) noexcept;
 
+// While the sum of changes is above 0, small requests may use the last bytes (Gate::add_privilege).
+void add_privilege(int32_t change) noexcept;
+// An interactive shell runs in this process: the reserve grows by what it needs for a traceback.
+void shell_started() noexcept;
+
 void set_python(uint32_t major_minor, bool is_kernel, const char* connection_file) noexcept;
 const char* session_path() noexcept;   // the flight file, "" where none could be made
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "collector/probe/syscall.h"
+#include "shim/budget/dip.h"
 
 namespace oomguard {
 
@@ -18,6 +19,7 @@ struct ThreadState {
   uint64_t credit;
   int32_t thread_id;    // 0 until the slow path asked
   uint32_t in_slow_path;  // > 0: a hook of ours is at work below; calls pass through
+  budget::Dip dip;        // what it may still take below the small line
 };
 
 [[gnu::tls_model("initial-exec")]] extern thread_local constinit ThreadState thread_state;

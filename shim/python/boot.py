@@ -19,6 +19,7 @@ ModuleType = type(sys)
 class guard:
     """State shared by the embedded parts."""
 
+    cells = False  # a shell has run one
     busy = 0  # > 0: our own code runs; the signal handler must not raise into it
     shell = False  # IPython's shell class was seen and wrapped
     parts = {}
@@ -123,6 +124,7 @@ def wrap_main(original):
     prints = original is sys.__excepthook__
 
     def excepthook(kind, value, traceback):
+        bridge.privilege()
         report = report_of(value, None)
         guard.busy += prints
         try:
@@ -131,18 +133,21 @@ def wrap_main(original):
             guard.busy -= prints
             if report is not None:
                 report()
+            bridge.end_privilege()
 
     return excepthook
 
 
 def wrap_thread(original):
     def excepthook(args):
+        bridge.privilege()
         report = report_of(args.exc_value, args.thread)
         try:
             original(args)
         finally:
             if report is not None:
                 report()
+            bridge.end_privilege()
 
     return excepthook
 

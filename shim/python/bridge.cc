@@ -160,6 +160,22 @@ PyObject* raise_in_thread(PyObject*, PyObject* args) noexcept {
   return api.PyLong_FromLongLong(api.PyThreadState_SetAsyncExc(ident, exception));
 }
 
+// These two are called when not a byte may be left: no arguments, no result that is made.
+PyObject* privilege(PyObject*, PyObject*) noexcept {
+  engine::add_privilege(1);
+  return none();
+}
+
+PyObject* end_privilege(PyObject*, PyObject*) noexcept {
+  engine::add_privilege(-1);
+  return none();
+}
+
+PyObject* shell_started(PyObject*, PyObject*) noexcept {
+  engine::shell_started();
+  return none();
+}
+
 PyObject* is_kernel(PyObject*, PyObject* args) noexcept {
   const char* connection_file = nullptr;
   if (!api.PyArg_ParseTuple(args, "y", &connection_file)) return nullptr;
@@ -193,6 +209,9 @@ constinit PyMethodDef kMethods[] = {
     {"handled", handled, kMethVarargs, "The handler has ended."},
     {"alarm", alarm, kMethVarargs, "(refusal number, native id of the thread that grew most)."},
     {"raise_in_thread", raise_in_thread, kMethVarargs, "Raises a class in another thread."},
+    {"privilege", privilege, kMethNoargs, "Small requests may use the last bytes, until:"},
+    {"end_privilege", end_privilege, kMethNoargs, "Once for each privilege()."},
+    {"shell_started", shell_started, kMethVarargs, "A shell runs here: keep more for tracebacks."},
     {"is_kernel", is_kernel, kMethVarargs, "This process is a kernel with this connection file."},
     {"keep_frames", keep_frames, kMethVarargs, "--keep-frames was given."},
     {"session_path", session_path, kMethVarargs, "The session's file, or ''."},

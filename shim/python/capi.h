@@ -23,6 +23,7 @@ struct PyMethodDef {
   const char* doc;
 };
 inline constexpr int kMethVarargs = 1;    // METH_VARARGS
+inline constexpr int kMethNoargs = 4;     // METH_NOARGS: called without making a tuple
 inline constexpr int kPyFileInput = 257;  // Py_file_input
 
 // X(result, name, parameters)

@@ -2,7 +2,8 @@
 
 IPython is never imported from here. When the program imports its shell, the class is wrapped at the
 two points that every cell's exception passes: `showtraceback`, before it is rendered, and
-`run_cell_async`, for handlers that replaced the former on an instance.
+`run_cell_async`, for handlers that replaced the former on an instance; `run_code` tells the person's
+own code from the rest of the shell.
 """
 
 import functools
@@ -60,10 +61,12 @@ def tell_kernel():
 def wrap(shell_class):
     guard.shell = True
     show, run = shell_class.showtraceback, shell_class.run_cell_async
+    execute = shell_class.run_code
 
     @functools.wraps(show)
     def showtraceback(self, exc_tuple=None, *args, **kwargs):
         value = exc_tuple[1] if exc_tuple else sys.exc_info()[1]
+        bridge.privilege()
         report = prepare(self, value)
         try:
             if report is nothing:
@@ -72,6 +75,21 @@ def wrap(shell_class):
                 return show(self, exc_tuple, *args, **kwargs)
         finally:
             report()
+            bridge.end_privilege()
+
+    @functools.wraps(execute)
+    async def run_code(self, *args, **kwargs):
+        # Only the person's own code is held to the small line: once a cell has run, what the shell
+        # and the kernel do between cells may use the last bytes.
+        if guard.cells:
+            bridge.end_privilege()
+        else:
+            bridge.shell_started()
+        guard.cells = True
+        try:
+            return await execute(self, *args, **kwargs)
+        finally:
+            bridge.privilege()
 
     @functools.wraps(run)
     async def run_cell_async(self, *args, **kwargs):
@@ -80,6 +98,7 @@ def wrap(shell_class):
         return result
 
     shell_class.showtraceback, shell_class.run_cell_async = showtraceback, run_cell_async
+    shell_class.run_code = run_code
 
 
 class Freed:

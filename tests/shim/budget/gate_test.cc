@@ -133,11 +133,28 @@ GATE_MEMORY_TEST(LargeRequestsStopAtTheReserveAndSmallOnesAtAQuarterOfIt) {
 GATE_MEMORY_TEST(SmallRequestsOfTheInterpreterAreRefusedAtTheirLine) {
   guard(budget_of(64 * kMiB));
   const Mapped held(64 * kMiB);
-  held.touch(0, 61 * kMiB);
+  held.touch(0, 61 * kMiB);  // what the test's process holds itself comes on top
   ASSERT_LT(headroom_now(), 4 * kMiB);
-  EXPECT_FALSE(ask(16));
-  EXPECT_TRUE(ask(16)) << "grace: the exception is built from small requests";
-  EXPECT_FALSE(ask(2 * kMiB)) << "down to 2 MiB";
+  Bytes dipped = 0;
+  while (dipped < kMiB && ask(4096)) dipped += 4096;
+  EXPECT_EQ(dipped, kDipBurst) << "a thread's trickle, then the line";
+  EXPECT_FALSE(ask(2 * kMiB));
+}
+
+GATE_MEMORY_TEST(WhileARefusalIsShownSmallRequestsMayUseTheLastBytes) {
+  guard(budget_of(64 * kMiB));
+  const Mapped held(64 * kMiB);
+  for (Bytes size = 58 * kMiB; headroom_now() > 3 * kMiB / 2; size += kMiB / 4) held.touch(0, size);
+  while (ask(4096)) {
+  }
+  gate.add_privilege(1);
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(ask(4096));
+  EXPECT_FALSE(ask(2 * kMiB)) << "small ones only";
+  gate.add_privilege(-1);
+  Bytes dipped = 0;
+  while (dipped < kMiB && ask(4096)) dipped += 4096;
+  EXPECT_GE(dipped, kDipBurst) << "the next cell begins with a whole trickle";
+  EXPECT_LT(dipped, 2 * kDipBurst);
 }
 
 GATE_TEST(AfterAGrantThereIsCreditAndAfterARefusalThereIsNone) {

@@ -66,11 +66,11 @@ TEST(LinesTest, OutsideGraceLargeStopsAtReserveAndBlindSpotAndSmallAtAQuarter) {
   EXPECT_EQ(lines(40 * kMiB, 64 * kMiB, false, false).small, 10 * kMiB);
 }
 
-TEST(LinesTest, GraceOpensHalfToLargeAndAllButTwoMiBToSmall) {
+TEST(LinesTest, GraceOpensHalfToLargeAndHalfOfItsLineToSmall) {
   const Lines grace = lines(40 * kMiB, 64 * kMiB, true, false);
   EXPECT_EQ(grace.large, 20 * kMiB);
-  EXPECT_EQ(grace.small, 2 * kMiB);
-  EXPECT_EQ(lines(4 * kMiB, 0, true, false).small, kMiB) << "never above the one without grace";
+  EXPECT_EQ(grace.small, 5 * kMiB);
+  EXPECT_EQ(lines(4 * kMiB, 0, true, false).small, kMiB / 2);
 }
 
 TEST(LinesTest, GraceNeverTightensALineAndSmallNeverStopsBeforeLarge) {

@@ -78,6 +78,12 @@ def test_is_as_bare_with_every_choice_of_children(name, children, command, bare,
     assert guarded(*command(name), OOMGUARD_CHILDREN=children) == bare(*command(name))
 
 
+def test_the_process_ends_with_its_last_thread(program, bare, guarded):
+    expected = bare(program("main_thread_exits"))
+    assert expected.status == 3
+    assert guarded(program("main_thread_exits")) == expected
+
+
 def limited(limit):
     return "ulimit " + limit + "; " + LAUNCH
 
@@ -112,7 +118,7 @@ def test_the_report_of_the_watchdog_reaches_stderr(program, guarded):
 
 def test_every_program_is_in_the_list(build):
     helpers = {"embedded_python", "exec_chain", "few_descriptors", "sanitized_child"}
-    helpers.add("static_child")
+    helpers |= {"main_thread_exits", "static_child"}
     folder = build / "tests" / "programs"
     built = {path.name for path in folder.iterdir() if path.is_file() and "." not in path.name}
     assert built - helpers - {"Makefile"} == set(PROGRAMS)

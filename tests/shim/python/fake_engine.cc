@@ -166,6 +166,9 @@ uint64_t alarm_refusal(int32_t* growing_thread_id) noexcept {
   return g_alarm;
 }
 
+void add_privilege(int32_t) noexcept {}
+void shell_started() noexcept {}
+
 void set_python(uint32_t version, bool is_kernel, const char* connection_file) noexcept {
   log_line("python %u.%u kernel=%d %s", version >> 16, version & 0xffff, is_kernel ? 1 : 0,
            connection_file);
