@@ -11,7 +11,7 @@
 namespace oomguard::budget {
 
 inline constexpr int64_t kDipRequest = 32 * 1024;  // larger ones never dip
-inline constexpr int64_t kDipBurst = 128 * 1024;
+inline constexpr int64_t kDipBurst = 512 * 1024;
 inline constexpr int64_t kDipPerSecond = 64 * 1024;
 inline constexpr int64_t kDipLine = 256 * 1024;    // what stays free whatever happens
 

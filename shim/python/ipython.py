@@ -69,10 +69,11 @@ def wrap(shell_class):
         bridge.privilege()
         report = prepare(self, value)
         try:
-            if report is nothing:
-                return show(self, exc_tuple, *args, **kwargs)
-            with rendering(self):
-                return show(self, exc_tuple, *args, **kwargs)
+            with plain(self):
+                if report is nothing:
+                    return show(self, exc_tuple, *args, **kwargs)
+                with rendering(self):
+                    return show(self, exc_tuple, *args, **kwargs)
         finally:
             report()
             bridge.end_privilege()
@@ -99,6 +100,33 @@ def wrap(shell_class):
 
     shell_class.showtraceback, shell_class.run_cell_async = showtraceback, run_cell_async
     shell_class.run_code = run_code
+
+
+class plain:
+    """A traceback without colours and context while memory is nearly full.
+
+    IPython parses every source file of a traceback for those, which takes megabytes for one of a
+    library's, and a CPython that runs out inside `ast.parse` may end with a fatal error.
+    """
+
+    NEEDED = 24 << 20
+
+    def __init__(self, shell):
+        self.formatter = self.mode = None
+        usage = bridge.usage() if bridge.refusal_count() else None
+        if usage is None or usage["limit"] is None:
+            return
+        if usage["limit"] - usage["used"] < self.NEEDED:
+            self.formatter = getattr(shell, "InteractiveTB", None)
+
+    def __enter__(self):
+        self.mode = getattr(self.formatter, "mode", None)
+        if self.mode is not None:
+            self.formatter.set_mode("Plain")
+
+    def __exit__(self, *exception):
+        if self.mode is not None:
+            self.formatter.set_mode(self.mode)
 
 
 class Freed:
