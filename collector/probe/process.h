@@ -18,6 +18,7 @@ struct ProcessStatus {
   int32_t parent_pid = 0;
   char state = '?';           // R, S, D, Z, ... as in /proc/PID/stat
   char comm[16] = "";         // zero-terminated; bytes below blank are shown as '?'
+  int32_t exit_status = 0;    // as wait answers it; 0 while the process lives or where it is hidden
   uint64_t start_ticks = 0;   // since boot; with the pid a name that is not given twice
   Bytes resident = 0;         // VmRSS
   Bytes resident_anonymous = 0;  // RssAnon

@@ -53,7 +53,6 @@ struct Look {
   int64_t killers_ns = 0;
   int64_t moved_ns = 0;
   int64_t pause_ns = 0;
-  bool is_alone = false;  // no thread of the program is left
   int64_t slip_ns = 0;  // how much longer than asked a sleep lasted lately, at the most
   Bytes headroom = kNoLimit;
   Growth own{kWindowNs};
@@ -80,11 +79,21 @@ uint32_t count_threads() {
   return static_cast<uint32_t>(status.st_nlink) - 3;  // the watchdog itself is one
 }
 
-// The main thread has ended and there is no other: by SYS_exit, or a seccomp filter that kills threads.
-// The process is gone once this thread is, and somebody may wait for that.
-bool is_last_thread() {
+// Where the main thread has ended and there is no other (SYS_exit, a seccomp filter that kills
+// threads), the process is over once this thread is, and somebody may wait for that. The last thread's
+// end is what wait answers.
+void end_with_the_last_thread() {
   probe::ProcessStatus leader;
-  return count_threads() == 1 && probe::read_status(0, &leader) && leader.state == 'Z';
+  if (count_threads() != 1 || !probe::read_status(0, &leader) || leader.state != 'Z') return;
+  const int signal = leader.exit_status & 0x7f;
+  if (signal != 0) {
+    const uint64_t none = 0;
+    unsigned long by_default[4] = {};
+    sys::call(SYS_rt_sigaction, signal, sys::as_arg(by_default), 0, 8);
+    sys::call(SYS_rt_sigprocmask, 2 /*SIG_SETMASK*/, sys::as_arg(&none), 0, 8);
+    sys::call(SYS_tgkill, sys::call(SYS_getpid), sys::call(SYS_gettid), signal);
+  }
+  sys::call(SYS_exit_group, leader.exit_status >> 8);
 }
 
 // Once the machine is more than half full: does somebody else end processes before the kernel?
@@ -105,7 +114,7 @@ bool read_limits(Look* look) {
     g_probe.refresh();
     gate.adopt_limits(g_probe);
     gate.set_threads(count_threads());
-    look->is_alone = is_last_thread();
+    end_with_the_last_thread();
     gate.forget_lost_pending(look->now_ns);
     look->refreshed_ns = look->now_ns;
   }
@@ -231,7 +240,7 @@ void body() noexcept {
   look = Look{};
   if (!g_probe.open(gate.probe_config())) gate.count_fault();
   if (!g_residency.open()) gate.count_fault();
-  while (!g_thread.stopping() && !look.is_alone) g_thread.sleep(tick(&look));
+  while (!g_thread.stopping()) g_thread.sleep(tick(&look));
 }
 
 int32_t own_pid() { return static_cast<int32_t>(sys::call(SYS_getpid)); }
