@@ -70,27 +70,28 @@ def refusal_of(exception):
     if candidate is None:
         return 0
     # A loader's threads raise through futures, so another thread's refusal counts as well.
-    number = bridge.unsurfaced(get_native_id()) or named_in(candidate, bridge.unsurfaced(0))
+    newest = bridge.unsurfaced(0)
+    number = named_in(candidate, newest) or bridge.unsurfaced(get_native_id()) or newest
     if number:
         mark(candidate, number)
     return number
 
 
 def named_in(exception, newest):
-    """Several threads of a pool were refused: the one whose size the exception's text names, if any.
+    """Several threads of a pool were refused: the one whose size the exception's text names, else 0.
 
     torch says how many bytes it asked for. Only refusals of the newest one's incident are looked at.
     """
     found = bridge.refusal(newest) if newest else None
     if found is None:
-        return newest
+        return 0
     text, incident, number = str(exception)[:4096], found["incident"], newest
     while found is not None and found["incident"] == incident:
         if str(found["request_bytes"]) in text:
             return number
         number -= 1
         found = bridge.refusal(number) if number else None
-    return newest
+    return 0
 
 
 def mark(exception, number):
