@@ -68,8 +68,8 @@ void Gate::start() noexcept {
   probe::Headroom headroom;
   const bool known = look(probe::Depth::kFull, program_now_ns(), &reading, &headroom);
   const Bytes limit = known ? binding_limit(reading, headroom) : kNoLimit;
-  reserve_.store(values_.reserve_bytes >= 0 ? values_.reserve_bytes : computed_reserve(limit, cpus_),
-                 kRelaxed);
+  const Bytes reserve = values_.reserve_bytes >= 0 ? values_.reserve_bytes : computed_reserve(limit, cpus_);
+  reserve_.store(std::min(reserve, limit / 2), kRelaxed);  // one that takes all would stop the start
 }
 
 void Gate::on_fork_child() noexcept {

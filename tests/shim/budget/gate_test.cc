@@ -80,6 +80,14 @@ GATE_TEST(WhereItIsOffAThreadComesOnceAndNeverAgain) {
   for (int i = 0; i < 1000; ++i) EXPECT_TRUE(spend(1000 * kGiB));
 }
 
+GATE_TEST(AReserveLargerThanTheLimitLeavesHalfOfIt) {
+  options::Values values = budget_of(256 * kMiB);
+  values.reserve_bytes = 1000 * kGiB;
+  guard(values);
+  EXPECT_EQ(gate.reserve(), values.budget_bytes / 2);
+  EXPECT_TRUE(ask(64 * kMiB));
+}
+
 GATE_TEST(GrantsWhatFitsAndRefusesWhatDoesNot) {
   guard(budget_of(256 * kMiB));
   EXPECT_TRUE(ask(100 * kMiB));

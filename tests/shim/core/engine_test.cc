@@ -63,7 +63,9 @@ ENGINE_TEST(UsageNamesTheLimitThatBinds) {
 }
 
 ENGINE_TEST(HeadroomIsNeverNegative) {
-  guard(budget_of(kMiB));
+  guard(budget_of(64 * kMiB, 32 * kMiB));
+  const test::Mapped held(48 * kMiB);
+  held.touch();
   Usage answer{};
   ASSERT_TRUE(usage(&answer));
   EXPECT_EQ(answer.headroom_bytes, 0);
