@@ -55,7 +55,7 @@ setup_python_works() {
 setup_pyenv_root() {
   if [[ -n ${PYENV_ROOT:-} ]]; then
     printf '%s\n' "$PYENV_ROOT"
-  elif [[ -d $HOME/.pyenv/versions ]]; then
+  elif [[ -d $HOME/.pyenv ]]; then
     printf '%s\n' "$HOME/.pyenv"
   elif command -v pyenv >/dev/null; then
     pyenv root
