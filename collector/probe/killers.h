@@ -9,8 +9,8 @@
 
 namespace oomguard::probe {
 
-// MemAvailable below which a killer that was found in /proc acts with its default settings; 0: none
-// was found. `comms`, `count`: names of running processes are compared with the known ones.
+// MemAvailable below which a program of this name acts with its default settings; 0 where the name is
+// none of theirs. Pure.
 // Sources: earlyoom(1) -m 10, nohang.conf soft_threshold_min_mem 5 %, oomd.conf(5)
 // SwapUsedLimit 90 %, kubelet --eviction-hard memory.available<100Mi.
 [[nodiscard]] Bytes killer_line(const char* comm, Bytes mem_total);
