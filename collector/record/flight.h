@@ -19,7 +19,7 @@ namespace oomguard::record {
 
 inline constexpr char kMagic[8] = {'O', 'O', 'M', 'F', 'L', 'I', 'T', '\n'};
 inline constexpr uint32_t kVersion = 1;
-inline constexpr uint32_t kRefusalSlots = 64;   // a ring: the newest 64 are kept
+inline constexpr uint32_t kRefusalSlots = 64;   // a ring; an incident's first 64 stay until a later one
 inline constexpr uint32_t kBlockSlots = 10;     // the ten largest live blocks of a refusal
 inline constexpr uint32_t kNeighbourSlots = 8;  // the eight largest other processes of the group
 inline constexpr uint32_t kLevelSlots = 16;
@@ -118,7 +118,7 @@ struct FlightHeader {
   int64_t reserve_bytes;
   uint32_t python_version;         // (major << 16) | minor, 0 where none
   uint32_t is_kernel;              // 1: an IPython kernel
-  std::atomic<uint64_t> refusals;  // all, also those that left the ring
+  std::atomic<uint64_t> refusals;  // all, also those without a record
   std::atomic<uint64_t> incidents;
   std::atomic<uint64_t> surfaced;  // exceptions shown to a person
   std::atomic<uint64_t> faults;    // probe or shim failures that were passed through

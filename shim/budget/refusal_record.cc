@@ -125,6 +125,12 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   record::FlightFile& flight = *session::file();
   const uint64_t number = flight.header.refusals.fetch_add(1, kRelaxed) + 1;
   record::RefusalRecord& out = flight.refusals[(number - 1) % record::kRefusalSlots];
+  // A flood does not push out how its incident began: beyond the ring it is only counted. Signals
+  // are few, and their exceptions carry the record's number.
+  if (number > record::kRefusalSlots && out.incident == refusal.incident &&
+      refusal.outcome != record::Outcome::kException) {
+    return number;
+  }
   out.sequence.store(0, std::memory_order_release);  // readers skip it until it is complete
   // The first record of a file begins an incident too: a forked child may be in its parent's.
   if (g_last_incident.exchange(refusal.incident, kRelaxed) != refusal.incident || number == 1) {

@@ -11,12 +11,24 @@ namespace {
 
 using budget::gate;
 
-// The record of refusal `n` (0: the newest), null where it left the ring or is being written.
+// The newest record of a refusal before number `n`; null where there is none.
+record::RefusalRecord* newest_before(uint64_t n) noexcept {
+  record::RefusalRecord* newest = nullptr;
+  uint64_t number = 0;
+  for (record::RefusalRecord& refusal : session::file()->refusals) {
+    const uint64_t sequence = refusal.sequence.load(std::memory_order_acquire);
+    if (sequence <= number || sequence >= n) continue;
+    newest = &refusal;
+    number = sequence;
+  }
+  return newest;
+}
+
+// The record of refusal `n` (0: the newest that has one), null where it has none (any more) or is
+// being written.
 record::RefusalRecord* find(uint64_t n) noexcept {
-  record::FlightFile& flight = *session::file();
-  if (n == 0) n = flight.header.refusals.load(std::memory_order_acquire);
-  if (n == 0) return nullptr;
-  record::RefusalRecord& refusal = flight.refusals[(n - 1) % record::kRefusalSlots];
+  if (n == 0) return newest_before(UINT64_MAX);
+  record::RefusalRecord& refusal = session::file()->refusals[(n - 1) % record::kRefusalSlots];
   return refusal.sequence.load(std::memory_order_acquire) == n ? &refusal : nullptr;
 }
 
@@ -94,10 +106,9 @@ size_t render_refusal_note(uint64_t n, char* out, size_t capacity) noexcept {
 }
 
 uint64_t unsurfaced_refusal(int32_t thread_id) noexcept {
-  const uint64_t newest = refusal_count();
-  for (uint64_t n = newest; n > 0 && newest - n < record::kRefusalSlots; --n) {
-    const record::RefusalRecord* refusal = find(n);
-    if (refusal == nullptr) continue;
+  uint64_t n = UINT64_MAX;
+  while (const record::RefusalRecord* refusal = newest_before(n)) {
+    n = refusal->sequence.load(std::memory_order_relaxed);
     if (refusal->surfaced != 0) return 0;  // what came before it was handled
     if (thread_id == 0 || refusal->thread_id == thread_id) return n;
   }

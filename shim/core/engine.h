@@ -26,8 +26,8 @@ struct Usage {
 };
 bool usage(Usage* out) noexcept;
 
-// Refusals so far; each has a 1-based number. Copies number `n` (0 = the newest); false: none, or it
-// left the ring.
+// Refusals so far; each has a 1-based number. Copies number `n` (0 = the newest that has a record);
+// false: it has none, or has one no longer (flight.h).
 uint64_t refusal_count() noexcept;
 bool copy_refusal(uint64_t n, record::RefusalRecord* out) noexcept;
 size_t render_refusal(uint64_t n, record::Audience audience, char* out, size_t capacity) noexcept;

@@ -165,7 +165,7 @@ def drop_own_frames(exception):
 
 def add_note(exception, number):
     """Gives the exception its line. Before 3.11 there are no notes: returns the line to print."""
-    text = bridge.note(number).rstrip("\n")
+    text = (bridge.note(number) or bridge.note(0)).rstrip("\n")  # its record may be overwritten
     if not hasattr(exception, "add_note"):
         return text + "\n"
     if text not in getattr(exception, "__notes__", ()):
@@ -198,7 +198,7 @@ def write(text):
 
 def print_report(number, line, audience, freed=""):
     """Prints the note's line (where there are no notes) and the report, `freed` in its place."""
-    lines = bridge.render(number, audience).splitlines(True)
+    lines = (bridge.render(number, audience) or bridge.render(0, audience)).splitlines(True)
     if freed:
         ends = [i for i, one in enumerate(lines) if one.startswith(("More:", "Off:"))]
         lines.insert(ends[0] if ends else len(lines), freed)

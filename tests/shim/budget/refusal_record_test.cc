@@ -26,7 +26,8 @@ void start_session(const Folder& folder) {
   session::start(folder.path().c_str(), 512 * kMiB, 24 * kMiB, 0, "/group");
 }
 
-uint64_t record_one(uint64_t incident, Bytes size = 77 * kMiB) {
+uint64_t record_one(uint64_t incident, Bytes size = 77 * kMiB,
+                    record::Outcome outcome = record::Outcome::kRefused) {
   Judgement judgement;
   judgement.source = &gate.probe;
   judgement.pages = &gate.residency;
@@ -38,7 +39,7 @@ uint64_t record_one(uint64_t incident, Bytes size = 77 * kMiB) {
   judgement.headroom.level = 0;
   judgement.reading.levels[0] = {probe::LimitKind::kBudget, false, false,    512 * kMiB,
                                  482 * kMiB,                0,     7 * kMiB, probe::kNoPath};
-  return write_refusal({record::RequestKind::kCalloc, record::Outcome::kRefused, size,
+  return write_refusal({record::RequestKind::kCalloc, outcome, size,
                         reinterpret_cast<uintptr_t>(interpreter_caller()),
                         static_cast<int32_t>(gettid()), incident, &judgement},
                        program_now_ns());
@@ -124,7 +125,7 @@ TEST(RefusalRecordTest, TheTenLargestBlocksAreListedWithWhatIsThereOfThem) {
   });
 }
 
-TEST(RefusalRecordTest, TheRingKeepsTheNewest64AndCountsAll) {
+TEST(RefusalRecordTest, AFloodIsCountedAndLeavesTheRecordsOfItsBeginning) {
   expect_in_child([] {
     const Folder folder;
     guard(budget_of(512 * kMiB));
@@ -136,10 +137,28 @@ TEST(RefusalRecordTest, TheRingKeepsTheNewest64AndCountsAll) {
     EXPECT_EQ(flight.header().refusals, 200u);
     EXPECT_EQ(flight.header().incidents, 3u);
     ASSERT_EQ(flight.refusals().size(), size_t{record::kRefusalSlots});
-    for (size_t i = 0; i < flight.refusals().size(); ++i) {
-      EXPECT_EQ(flight.refusals()[i]->sequence, 137 + i);
-      EXPECT_EQ(flight.refusals()[i]->request_bytes, static_cast<Bytes>(137 + i) * kMiB);
+    // The third incident's only one took the slot of number 136.
+    uint64_t expected = 100;
+    for (const record::RefusalRecord* refusal : flight.refusals()) {
+      if (expected == 136) ++expected;
+      if (expected == 164) expected = 200;
+      EXPECT_EQ(refusal->sequence, expected);
+      EXPECT_EQ(refusal->request_bytes, static_cast<Bytes>(expected) * kMiB);
+      ++expected;
     }
+  });
+}
+
+TEST(RefusalRecordTest, ASignalsRecordIsMadeInAFloodToo) {
+  expect_in_child([] {
+    const Folder folder;
+    guard(budget_of(512 * kMiB));
+    start_session(folder);
+    for (int i = 0; i < 100; ++i) record_one(1);
+    EXPECT_EQ(record_one(1, 5 * kMiB, record::Outcome::kException), 101u);
+    const record::Flight flight = read_back(session::path());
+    EXPECT_EQ(flight.refusals().back()->sequence, 101u);
+    EXPECT_EQ(flight.refusals().front()->sequence, 1u);
   });
 }
 

@@ -71,16 +71,18 @@ ENGINE_TEST(HeadroomIsNeverNegative) {
   EXPECT_EQ(answer.headroom_bytes, 0);
 }
 
-ENGINE_TEST(RefusalsAreFoundByNumberWhileTheyAreInTheRing) {
-  for (uint64_t i = 1; i <= 70; ++i) EXPECT_EQ(refuse(), i);
-  EXPECT_EQ(refusal_count(), 70u);
+ENGINE_TEST(TheFirstRefusalOfAnIncidentIsFoundAfterAFlood) {
+  for (uint64_t i = 1; i <= 330; ++i) EXPECT_EQ(refuse(), i);
+  EXPECT_EQ(refusal_count(), 330u);
   record::RefusalRecord refusal{};
-  ASSERT_TRUE(copy_refusal(0, &refusal));
-  EXPECT_EQ(refusal.sequence, 70u);
-  ASSERT_TRUE(copy_refusal(7, &refusal));
-  EXPECT_EQ(refusal.sequence, 7u);
-  EXPECT_FALSE(copy_refusal(6, &refusal));
-  EXPECT_FALSE(copy_refusal(71, &refusal));
+  ASSERT_TRUE(copy_refusal(1, &refusal));
+  EXPECT_EQ(refusal.sequence, 1u);
+  ASSERT_TRUE(copy_refusal(0, &refusal)) << "the newest that has a record";
+  EXPECT_EQ(refusal.sequence, 64u);
+  EXPECT_EQ(unsurfaced_refusal(0), 64u);
+  EXPECT_FALSE(copy_refusal(65, &refusal));
+  EXPECT_FALSE(copy_refusal(330, &refusal));
+  EXPECT_FALSE(copy_refusal(331, &refusal));
   EXPECT_FALSE(copy_refusal(UINT64_MAX, &refusal));
 }
 
