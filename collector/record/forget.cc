@@ -1,25 +1,16 @@
 #include "collector/record/forget.h"
 
-#include <dirent.h>
 #include <errno.h>
 
 #include <cstdint>
 
-#include "collector/probe/syscall.h"
+#include "collector/probe/directory.h"
 #include "collector/record/flight.h"
 
 namespace oomguard::record {
 namespace {
 
 constexpr size_t kLookedAt = 1024;
-
-struct Entry {  // struct linux_dirent64
-  uint64_t inode;
-  int64_t offset;
-  unsigned short length;
-  unsigned char type;
-  char name[1];
-};
 
 struct Found {
   int64_t seconds;
@@ -103,15 +94,7 @@ size_t forget_uneventful(const char* directory, size_t keep) {
   const int folder = sys::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (folder < 0) return 0;
   size_t count = 0;
-  alignas(8) char buffer[2048];
-  long got;
-  while ((got = sys::call(SYS_getdents64, folder, sys::as_arg(buffer), sizeof buffer)) > 0) {
-    for (long at = 0; at < got;) {
-      const auto* entry = reinterpret_cast<const Entry*>(buffer + at);
-      note(folder, entry->name, &count);
-      at += entry->length;
-    }
-  }
+  sys::for_each_entry(folder, [&](const char* name) { note(folder, name, &count); });
   const size_t removed = remove_oldest(folder, count, keep);
   sys::close(folder);
   return removed;
