@@ -182,7 +182,7 @@ void add_budget_level(State& state, Reading* out) {
   // statm's "shared" is file pages and shared memory together, so this difference is RssAnon.
   const Bytes usage = not_negative(fields[1] - fields[2]) + state.shmem.load(kRelaxed) +
                       state.others_usage.load(kRelaxed);
-  append(out, LimitKind::kBudget, limit, usage);
+  append(out, LimitKind::kBudget, limit, not_negative(usage));
 }
 
 bool read_machine(State& state, int64_t now_ns) {

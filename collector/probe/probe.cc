@@ -152,7 +152,7 @@ void Probe::set_resident_text(Bytes bytes) {
 }
 
 void Probe::set_others_usage(Bytes bytes) {
-  state_.others_usage.store(bytes < 0 ? 0 : bytes, kRelaxed);
+  state_.others_usage.store(bytes, kRelaxed);
 }
 
 bool Probe::adopt_limits(const Probe& fresh) {

@@ -49,7 +49,8 @@ class Probe {
   void set_resident_text(Bytes bytes);
 
   // What the other processes of the tree hold, for LimitKind::kBudget: counted in the next reading
-  // together with this process's own RssAnon and RssShmem. Starts at 0.
+  // together with this process's own RssAnon and RssShmem. Less what they count of this process's, so
+  // that it may be negative. Starts at 0.
   void set_others_usage(Bytes bytes);
 
   // Takes over the limits that `fresh`, a probe of the same process, has read, without opening or

@@ -104,6 +104,20 @@ Bytes own_memory() {
   return wanted[0].value + wanted[1].value;
 }
 
+bool read_shares(MemoryShares* out) {
+  KeyedValue rollup[] = {{"Shared_Dirty:"}, {"Anonymous:"}, {"Pss_Anon:"}, {"Pss_Shmem:"}};
+  KeyedValue status[] = {{"RssShmem:"}};
+  if (read_keyed_once({"/proc/self", "smaps_rollup"}, rollup, 4) != 0 ||
+      read_keyed_once({"/proc/self", "status"}, status, 1) != 0) {
+    return false;
+  }
+  for (const KeyedValue& value : rollup) {
+    if (!value.found) return false;
+  }
+  *out = {rollup[1].value, rollup[2].value, status[0].value, rollup[3].value, rollup[0].value};
+  return true;
+}
+
 size_t list_group(const Probe& probe, int32_t* pids, size_t capacity) {
   TableReader table(probe.state());
   const bool innermost = table->count > 0 && table->groups[0].is_process_group;

@@ -31,6 +31,20 @@ struct ProcessStatus {
 // it cannot be read. Opens /proc/self/status.
 [[nodiscard]] Bytes own_memory();
 
+// How much of the caller's own memory other processes have mapped too. A page that n processes map
+// counts an nth in a share.
+struct MemoryShares {
+  Bytes anonymous = 0;        // RssAnon
+  Bytes anonymous_share = 0;
+  Bytes shmem = 0;            // RssShmem
+  Bytes shmem_share = 0;
+  Bytes shared_dirty = 0;     // written pages, of whatever kind, that others map too
+};
+
+// Walks every page table: 8 ms for each GiB of small pages. False where the kernel does not tell
+// (before Linux 5.3).
+[[nodiscard]] bool read_shares(MemoryShares* out);
+
 // Process ids in the group that holds the probe's process: its innermost memory group, or its own
 // directory where the memory controller begins above it. Returns how many were written; those
 // beyond `capacity` are left out.

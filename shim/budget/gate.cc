@@ -9,6 +9,7 @@
 #include "shim/budget/ledger.h"
 #include "shim/budget/refusal_record.h"
 #include "shim/budget/relief.h"
+#include "shim/budget/tree.h"
 #include "shim/core/chores.h"
 #include "shim/core/session.h"
 
@@ -56,6 +57,10 @@ probe::Config Gate::probe_config() const noexcept {
   return config;
 }
 
+uint64_t Gate::budget_key() const noexcept {
+  return static_cast<uint64_t>(values_.budget_bytes) << 10 ^ values_.budget_share_permille;
+}
+
 void Gate::open_probes() noexcept {
   if (!probe.open(probe_config())) count_fault();
   if (!residency.open()) count_fault();
@@ -85,7 +90,7 @@ bool Gate::reopen_in_child() noexcept {
   Descriptors inherited = Descriptors::kParents;
   if (descriptors_.compare_exchange_strong(inherited, Descriptors::kOpening)) {
     open_probes();
-    group_table.open(values_.directory, probe.group_key());
+    tree::join(probe);
     descriptors_.store(Descriptors::kOwn, std::memory_order_release);
   }
   return descriptors_.load(std::memory_order_acquire) == Descriptors::kOwn;

@@ -68,6 +68,8 @@ class Gate {
   bool look_through(probe::Probe& eyes, const probe::Residency& pages, probe::Depth depth,
                     int64_t now_ns, probe::Reading* reading, probe::Headroom* headroom) noexcept;
   probe::Config probe_config() const noexcept;
+  // The same for processes with the same configured budget.
+  uint64_t budget_key() const noexcept;
   // The watchdog read limits again. Where the process was moved to another group, the next slow path
   // opens its files anew: the watchdog never opens one in the program's descriptor table.
   void adopt_limits(const probe::Probe& fresh) noexcept;

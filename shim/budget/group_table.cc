@@ -2,21 +2,45 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <iterator>
+
+#include "collector/probe/process.h"
 #include "collector/probe/syscall.h"
 
 namespace oomguard::budget {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr char kFileMagic[8] = {'O', 'O', 'M', 'G', 'R', 'P', '1', '\n'};
+constexpr char kFileMagic[8] = {'O', 'O', 'M', 'G', 'R', 'P', '2', '\n'};
 constexpr size_t kPath = 384;
+constexpr int kMostAncestors = 16;
+constexpr int kSweptAtOnce = 16;  // 2 us each
 
 int32_t own_pid() { return static_cast<int32_t>(sys::call(SYS_getpid)); }
 
 bool alive(int32_t pid) { return pid > 0 && sys::call(SYS_kill, pid, 0) != -ESRCH; }
+
+// Ended, but perhaps not waited for yet: its memory is gone.
+bool has_ended(int32_t pid) {
+  constexpr long kPidfdOpen = 434;
+  const long fd = sys::call(kPidfdOpen, pid, 0);
+  if (fd < 0) return fd == -ESRCH;
+  pollfd ended{static_cast<int>(fd), POLLIN, 0};
+  timespec no_wait{0, 0};
+  const long ready = sys::call(SYS_ppoll, sys::as_arg(&ended), 1, sys::as_arg(&no_wait), 0, 8);
+  sys::close(static_cast<int>(fd));
+  return ready == 1;
+}
+
+bool is_same(int32_t pid, uint64_t start_ticks) {
+  probe::ProcessStatus status;
+  return probe::read_status(pid, &status) && status.start_ticks == start_ticks;
+}
 
 // Of this boot's clock and not older than a moment. A file that outlived a reboot holds heartbeats
 // from what is the future now.
@@ -63,7 +87,7 @@ int open_folder(const char* directory) {
 int open_file(const char* directory, uint64_t key) {
   const int folder = open_folder(directory);
   if (folder < 0) return folder;
-  char name[17] = "";
+  char name[] = "0000000000000000-2";  // and the layout: programs may use two versions at once
   for (int i = 0; i < 16; ++i) name[i] = "0123456789abcdef"[(key >> (60 - 4 * i)) & 15];
   const auto fd = static_cast<int>(
       sys::call(SYS_openat, folder, sys::as_arg(name),
@@ -95,11 +119,59 @@ bool reserve_blocks(int fd, size_t size) {
   return true;
 }
 
+// No number is given twice at one time of one boot.
+uint64_t tree_of(int32_t pid, uint64_t start_ticks) {
+  return start_ticks << 22 ^ static_cast<uint64_t>(pid);
+}
+
 }  // namespace
 
 constinit GroupTable group_table;
 
-bool GroupTable::open(const char* directory, uint64_t group_key) noexcept {
+void GroupTable::begin_tree() noexcept {
+  probe::ProcessStatus self;
+  if (probe::read_status(0, &self)) tree_ = tree_of(self.pid, self.start_ticks);
+}
+
+const GroupTable::Slot* GroupTable::find(int32_t pid, uint64_t start_ticks) const noexcept {
+  for (const Slot& slot : file()->slots) {
+    if (slot.pid.load(std::memory_order_acquire) == pid &&
+        slot.start_ticks.load(kRelaxed) == start_ticks) {
+      return &slot;
+    }
+  }
+  return nullptr;
+}
+
+// A program that was executed: its own slot is what it was before, else its ancestors are asked.
+void GroupTable::find_tree(int32_t pid, uint64_t start_ticks) noexcept {
+  if (const Slot* before = find(pid, start_ticks); before != nullptr) {
+    tree_ = before->tree.load(kRelaxed);
+    origin_ = before->origin.load(kRelaxed);
+    return;
+  }
+  const bool alone = std::all_of(std::begin(file()->slots), std::end(file()->slots),
+                                 [](const Slot& slot) { return slot.pid.load(kRelaxed) == 0; });
+  tree_ = tree_of(pid, start_ticks);
+  if (alone) return;
+  int32_t ancestor = static_cast<int32_t>(sys::call(SYS_getppid));
+  for (int step = 0; step < kMostAncestors && ancestor > 0; ++step) {
+    probe::ProcessStatus status;
+    if (!probe::read_status(ancestor, &status)) return;
+    if (const Slot* slot = find(ancestor, status.start_ticks); slot != nullptr) {
+      tree_ = slot->tree.load(kRelaxed);
+      origin_ = ancestor;
+      return;
+    }
+    ancestor = status.parent_pid;
+  }
+}
+
+bool GroupTable::open(const char* directory, uint64_t group_key, uint64_t budget) noexcept {
+  probe::ProcessStatus self;
+  if (!probe::read_status(0, &self)) return false;
+  pid_ = self.pid;
+  budget_ = budget;
   const int fd = open_file(directory, group_key);
   if (fd < 0) return false;
   if (!reserve_blocks(fd, sizeof(File))) {
@@ -109,60 +181,68 @@ bool GroupTable::open(const char* directory, uint64_t group_key) noexcept {
   const long mapped = sys::call(SYS_mmap, 0, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   sys::close(fd);
   if (mapped < 0 && mapped > -4096) return false;
-  file_ = reinterpret_cast<File*>(mapped);
-  memcpy(file_->magic, kFileMagic, sizeof kFileMagic);
-  const int32_t pid = own_pid();
-  for (Slot& slot : file_->slots) {
+  file_.store(reinterpret_cast<File*>(mapped), std::memory_order_release);
+  memcpy(file()->magic, kFileMagic, sizeof kFileMagic);
+  if (tree_ == 0) find_tree(pid_, self.start_ticks);
+  for (Slot& slot : file()->slots) {
     int32_t owner = slot.pid.load(kRelaxed);
-    if (owner != 0 && owner != pid && alive(owner)) continue;
-    if (!slot.pid.compare_exchange_strong(owner, pid, std::memory_order_acq_rel)) continue;
+    if (owner != 0 && owner != pid_ && alive(owner)) continue;
+    if (!slot.pid.compare_exchange_strong(owner, pid_, std::memory_order_acq_rel)) continue;
     slot.pending.store(0, kRelaxed);
     slot.in_flight.store(0, kRelaxed);
     slot.growth.store(0, kRelaxed);
-    slot.anonymous.store(0, kRelaxed);
-    slot.tree.store(static_cast<int32_t>(sys::call(SYS_getpgid, 0)), kRelaxed);
+    slot.bytes.store(0, kRelaxed);
+    slot.start_ticks.store(self.start_ticks, kRelaxed);
+    slot.tree.store(tree_, kRelaxed);
+    slot.budget.store(budget, kRelaxed);
+    slot.origin.store(origin_, kRelaxed);
     slot.heartbeat_ns.store(sys::monotonic_ns(), std::memory_order_release);
-    own_ = &slot;
+    own_.store(&slot, std::memory_order_release);
     return true;
   }
   return false;
 }
 
 void GroupTable::close_in_child() noexcept {
-  if (file_ != nullptr) sys::call(SYS_munmap, sys::as_arg(file_), sizeof(File));
-  file_ = nullptr;
-  own_ = nullptr;
+  if (file() != nullptr) sys::call(SYS_munmap, sys::as_arg(file()), sizeof(File));
+  file_.store(nullptr);
+  own_.store(nullptr);
+  origin_ = pid_;
 }
 
 void GroupTable::leave() noexcept {
-  if (own_ != nullptr && own_->pid.load(kRelaxed) == own_pid()) own_->pid.store(0);
-  own_ = nullptr;
+  Slot* slot = own();
+  if (slot != nullptr && slot->pid.load(kRelaxed) == own_pid()) slot->pid.store(0);
+  own_.store(nullptr);
 }
 
-GroupTable::Others GroupTable::others(int64_t now_ns, int32_t tree) const noexcept {
+GroupTable::Others GroupTable::others(int64_t now_ns, uint64_t tree) const noexcept {
   Others sum{};
-  if (file_ == nullptr) return sum;
-  for (const Slot& slot : file_->slots) {
-    if (&slot == own_ || slot.pid.load(std::memory_order_acquire) == 0) continue;
-    if (!is_fresh(slot.heartbeat_ns.load(std::memory_order_acquire), now_ns)) continue;
-    if (!alive(slot.pid.load(kRelaxed))) continue;
+  if (file() == nullptr) return sum;
+  for (const Slot& slot : file()->slots) {
+    if (&slot == own() || slot.pid.load(std::memory_order_acquire) == 0) continue;
+    const bool is_relative = slot.tree.load(kRelaxed) == tree &&
+                             slot.budget.load(kRelaxed) == budget_;
+    const bool fresh = is_fresh(slot.heartbeat_ns.load(std::memory_order_acquire), now_ns);
+    if ((!fresh && !is_relative) || !alive(slot.pid.load(kRelaxed))) continue;
+    // A stopped process holds what it held.
+    if (is_relative) sum.tree_bytes += plausible(slot.bytes.load(kRelaxed));
+    if (!fresh) continue;
     ++sum.members;
     sum.pending += plausible(slot.pending.load(kRelaxed));
     sum.in_flight += plausible(slot.in_flight.load(kRelaxed));
     const int64_t growth = plausible(slot.growth.load(kRelaxed));
     sum.growth += growth;
     if (growth > sum.largest_growth) sum.largest_growth = growth;
-    if (slot.tree.load(kRelaxed) != tree) continue;
-    sum.tree_anonymous += plausible(slot.anonymous.load(kRelaxed));
   }
   return sum;
 }
 
 void GroupTable::refresh_others(int64_t now_ns) noexcept {
-  if (file_ == nullptr) return;
+  if (file() == nullptr) return;
   bool asked = false;
-  for (Slot& slot : file_->slots) {
-    if (&slot == own_ || slot.pid.load(kRelaxed) == 0) continue;
+  for (Slot& slot : file()->slots) {
+    if (&slot == own() || slot.pid.load(kRelaxed) == 0) continue;
     if (slot.in_flight.load(kRelaxed) <= 0) continue;
     slot.wake.fetch_add(1, std::memory_order_release);
     sys::call(SYS_futex, sys::as_arg(&slot.wake), FUTEX_WAKE, 1);
@@ -172,16 +252,31 @@ void GroupTable::refresh_others(int64_t now_ns) noexcept {
     timespec pause{0, 500'000};
     sys::call(SYS_nanosleep, sys::as_arg(&pause), 0);
     asked = false;
-    for (const Slot& slot : file_->slots) {
-      if (&slot == own_ || slot.pid.load(kRelaxed) == 0) continue;
+    for (const Slot& slot : file()->slots) {
+      if (&slot == own() || slot.pid.load(kRelaxed) == 0) continue;
       if (slot.in_flight.load(kRelaxed) > 0 && slot.heartbeat_ns.load(kRelaxed) < now_ns) asked = true;
     }
   }
 }
 
+void GroupTable::sweep(int64_t now_ns) noexcept {
+  if (file() == nullptr) return;
+  int looked = 0;
+  for (uint32_t i = 0; i < kSlots && looked < kSweptAtOnce; ++i) {
+    Slot& slot = file()->slots[swept_++ % kSlots];
+    int32_t pid = slot.pid.load(std::memory_order_acquire);
+    if (pid == 0 || &slot == own()) continue;
+    ++looked;
+    const bool fresh = is_fresh(slot.heartbeat_ns.load(kRelaxed), now_ns);
+    if (has_ended(pid) || (!fresh && !is_same(pid, slot.start_ticks.load(kRelaxed)))) {
+      slot.pid.compare_exchange_strong(pid, 0, std::memory_order_acq_rel);
+    }
+  }
+}
+
 bool GroupTable::guarded(int32_t pid) const noexcept {
-  if (file_ == nullptr) return false;
-  for (const Slot& slot : file_->slots) {
+  if (file() == nullptr) return false;
+  for (const Slot& slot : file()->slots) {
     if (slot.pid.load(kRelaxed) == pid) return true;
   }
   return false;

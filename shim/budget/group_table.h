@@ -1,6 +1,10 @@
 // What the guarded processes of one memory group tell each other: requests being decided, blocks
 // being filled, recent growth. A small file in <dir>/groups/, keyed by the group, mapped shared.
 //
+// It also says who belongs together: the processes that one guarded process started, and theirs, are a
+// tree. Forked children know it; a program that was executed looks for its own slot, else for the
+// nearest of its ancestors. So neither a session nor a process group of its own makes a stranger.
+//
 // Each process owns one slot. Readers distrust it: a slot whose process is gone or whose heartbeat
 // stopped counts for nothing, so that what a SIGKILLed neighbour had in flight comes back at once.
 // Where the file cannot be made the process acts alone (fail open).
@@ -19,33 +23,43 @@ class GroupTable {
 
   struct alignas(128) Slot {
     std::atomic<int32_t> pid;          // 0: free
-    std::atomic<int32_t> tree;         // process group, the unit of a configured budget
+    std::atomic<int32_t> origin;       // the member that this one descends from, 0: the tree's root
     std::atomic<int64_t> heartbeat_ns; // CLOCK_MONOTONIC of the newest publication
     std::atomic<int64_t> pending;      // bytes of requests being decided
     std::atomic<int64_t> in_flight;    // untouched bytes of young or moving blocks
     std::atomic<int64_t> growth;       // bytes grown in the last ~200 ms
-    std::atomic<int64_t> anonymous;    // RssAnon + RssShmem
+    std::atomic<int64_t> bytes;        // RssAnon + RssShmem, less what a relative counts
+    std::atomic<uint64_t> start_ticks; // of the process: a number is given again
+    std::atomic<uint64_t> tree;        // the same for all of one tree
+    std::atomic<uint64_t> budget;      // the one it counts against: a tree may have several
     std::atomic<uint32_t> wake;        // neighbours ask for a fresh sample (futex word)
   };
 
-  // Maps the group's file and claims a slot. False: alone.
-  bool open(const char* directory, uint64_t group_key) noexcept;
+  // Maps the group's file and claims a slot. False: alone. `budget` tells configured budgets apart.
+  bool open(const char* directory, uint64_t group_key, uint64_t budget = 0) noexcept;
+  // This process is the root of a tree, whoever started it. Before `open`.
+  void begin_tree() noexcept;
   void close_in_child() noexcept;  // after fork: the mapping stays, the slot is the parent's
   void leave() noexcept;           // clean exit
 
-  bool joined() const noexcept { return own_ != nullptr; }
-  Slot* own() noexcept { return own_; }
+  bool joined() const noexcept { return own() != nullptr; }
+  Slot* own() const noexcept { return own_.load(std::memory_order_acquire); }
+  uint64_t tree() const noexcept { return tree_; }
+  int32_t origin() const noexcept { return origin_; }
 
   struct Others {
     int64_t pending;
     int64_t in_flight;
     int64_t growth;           // sum
     int64_t largest_growth;   // of one process
-    int64_t tree_anonymous;   // of the same tree
+    int64_t tree_bytes;       // what those of the same tree and budget hold
     uint32_t members;
   };
-  // Sum over the other living slots. `tree`: whose anonymous memory is added up.
-  Others others(int64_t now_ns, int32_t tree) const noexcept;
+  // Sum over the other living slots. `tree`: whose memory is added up.
+  Others others(int64_t now_ns, uint64_t tree) const noexcept;
+  // Frees the slots of processes that ended, a few at each call. The raw thread's: it opens
+  // descriptors.
+  void sweep(int64_t now_ns) noexcept;
   // Asks the neighbours that have something in flight for a fresh sample and waits up to 3 ms.
   void refresh_others(int64_t now_ns) noexcept;
   bool guarded(int32_t pid) const noexcept;
@@ -56,8 +70,17 @@ class GroupTable {
     Slot slots[kSlots];  // the last byte of each is padding
   };
   static_assert(sizeof(Slot) == 128);
-  File* file_ = nullptr;
-  Slot* own_ = nullptr;
+  File* file() const noexcept { return file_.load(std::memory_order_acquire); }
+  const Slot* find(int32_t pid, uint64_t start_ticks) const noexcept;
+  void find_tree(int32_t pid, uint64_t start_ticks) noexcept;
+
+  std::atomic<File*> file_{nullptr};
+  std::atomic<Slot*> own_{nullptr};
+  uint64_t tree_ = 0;
+  uint64_t budget_ = 0;
+  int32_t origin_ = 0;
+  int32_t pid_ = 0;
+  uint32_t swept_ = 0;
 };
 
 extern GroupTable group_table;

@@ -126,7 +126,7 @@ bool RawThread::start(Body body) noexcept {
 }
 
 void RawThread::stop() noexcept {
-  stop_.store(1, std::memory_order_release);
+  stop_.store(1);
   wake();
   for (int32_t id; (id = thread_id_.load(std::memory_order_acquire)) != 0;) {
     // The kernel's wake at thread exit is a shared one: no FUTEX_PRIVATE_FLAG here.
@@ -142,7 +142,7 @@ void RawThread::stop() noexcept {
 }
 
 void RawThread::sleep(int64_t ns) noexcept {
-  std::atomic<uint32_t>* word = word_ != nullptr ? word_ : &bell_;
+  std::atomic<uint32_t>* word = bell();
   const uint32_t heard = word->load(std::memory_order_acquire);
   if (stopping()) return;
   const timespec pause{ns / 1'000'000'000, ns % 1'000'000'000};
@@ -150,7 +150,7 @@ void RawThread::sleep(int64_t ns) noexcept {
 }
 
 void RawThread::wake() noexcept {
-  std::atomic<uint32_t>* word = word_ != nullptr ? word_ : &bell_;
+  std::atomic<uint32_t>* word = bell();
   word->fetch_add(1, std::memory_order_acq_rel);
   futex(word, FUTEX_WAKE, 1, nullptr);
 }
@@ -159,7 +159,7 @@ void RawThread::forget() noexcept {
   thread_id_.store(0, std::memory_order_release);
   started_id_.store(0, std::memory_order_release);
   stop_.store(0, std::memory_order_release);
-  word_ = nullptr;
+  word_.store(nullptr);
 }
 
 }  // namespace oomguard::budget

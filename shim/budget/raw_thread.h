@@ -22,25 +22,30 @@ class RawThread {
   // gone. A few microseconds.
   void stop() noexcept;
   bool running() const noexcept { return thread_id_.load(std::memory_order_acquire) != 0; }
-  bool stopping() const noexcept { return stop_.load(std::memory_order_acquire) != 0; }
+  bool stopping() const noexcept { return stop_.load() != 0; }
   // Sleeps in the raw thread until `ns` have passed, stop() was called, or wake() was called.
   void sleep(int64_t ns) noexcept;
   void wake() noexcept;
   // Sleeps on `word` instead of an own one, so that other processes can wake it (shared futex);
-  // nullptr: back to the own one. Only while the thread does not run.
-  void sleep_on(std::atomic<uint32_t>* word) noexcept { word_ = word; }
+  // nullptr: back to the own one. In the thread itself, or while it does not run.
+  void sleep_on(std::atomic<uint32_t>* word) noexcept { word_.store(word); }
   // In fork's child the thread does not exist.
   void forget() noexcept;
 
  private:
   static void run() noexcept;
+  std::atomic<uint32_t>* bell() noexcept {
+    std::atomic<uint32_t>* word = word_.load();
+    return word != nullptr ? word : &bell_;
+  }
   static Body body_;
 
   std::atomic<int32_t> thread_id_{0};  // cleared and woken by the kernel (CLONE_CHILD_CLEARTID)
   std::atomic<int32_t> started_id_{0};  // the same, kept until the kernel knows no such thread
   std::atomic<uint32_t> stop_{0};
   std::atomic<uint32_t> bell_{0};
-  std::atomic<uint32_t>* word_ = nullptr;
+  // Stored before `stop_` is looked at, and read after it was set: sequentially consistent.
+  std::atomic<std::atomic<uint32_t>*> word_{nullptr};
 };
 
 }  // namespace oomguard::budget

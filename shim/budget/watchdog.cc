@@ -12,6 +12,7 @@
 #include "shim/budget/ledger.h"
 #include "shim/budget/raw_thread.h"
 #include "shim/budget/refusal_record.h"
+#include "shim/budget/tree.h"
 #include "shim/core/session.h"
 
 namespace oomguard::budget::watchdog {
@@ -20,6 +21,9 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kRestartAfterNs = 20 * kMs;  // a start costs 0.3 ms; programs fork in loops
+// A child that writes to so much of its parent's memory need not ask for any, so that no slow path
+// would start its watchdog.
+constexpr Bytes kWorthWatching = 64 * kMiB;
 constexpr int64_t kRefreshNs = 500 * kMs;
 constexpr int64_t kTextNs = 2000 * kMs;
 // Old sessions are looked after once, by processes that live for a while.
@@ -42,6 +46,7 @@ constinit std::atomic<int64_t> g_due_ns{0};  // 0: running or not allowed
 constinit std::atomic<bool> g_starting{false};
 // Whose thread it is. A child made behind libc's back (vfork, _Fork, clone) has none to stop or start.
 constinit std::atomic<int32_t> g_process{0};
+constinit std::atomic<bool> g_new_child{false};  // its thread lets it become another program first
 constinit int64_t g_forget_ns = 0;  // the raw thread's own
 
 // The raw thread's own state, on its stack.
@@ -150,14 +155,10 @@ void read_growth(Look* look) {
   }
   gate.set_bystander(look->needed.recent() > 4 * kMiB &&
                      look->own.recent() * 2 < look->needed.recent());
+  tree::look(g_probe, memory, near(look->headroom), look->now_ns);
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
-    const Bytes others =
-        group_table.others(look->now_ns, slot->tree.load(kRelaxed)).tree_anonymous;
-    g_probe.set_others_usage(others);
-    gate.probe.set_others_usage(others);
     slot->in_flight.store(ledger.in_flight(0, look->now_ns, g_residency), kRelaxed);
     slot->growth.store(look->own.recent(), kRelaxed);
-    slot->anonymous.store(memory, kRelaxed);
     slot->heartbeat_ns.store(look->now_ns, std::memory_order_release);
   }
 }
@@ -238,8 +239,13 @@ int64_t tick(Look* look) {
 void body() noexcept {
   static constinit Look look;  // one raw thread at a time; too large for a comfortable stack
   look = Look{};
+  if (g_new_child.exchange(false)) g_thread.sleep(kRestartAfterNs);
+  if (g_thread.stopping()) return;
   if (!g_probe.open(gate.probe_config())) gate.count_fault();
   if (!g_residency.open()) gate.count_fault();
+  tree::join(g_probe);
+  if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) g_thread.sleep_on(&slot->wake);
+  tree::begin_looks();
   while (!g_thread.stopping()) g_thread.sleep(tick(&look));
 }
 
@@ -293,7 +299,11 @@ void on_fork_child() noexcept {
   g_process.store(own_pid());
   g_starting.store(false);
   g_paused.store(0);
-  if (g_allowed.load(kRelaxed)) g_due_ns.store(program_now_ns() + kRestartAfterNs);
+  if (!g_allowed.load(kRelaxed)) return;
+  g_due_ns.store(program_now_ns() + kRestartAfterNs);
+  if (tree::last_known_memory() < kWorthWatching) return;
+  g_new_child.store(true);
+  start();
 }
 
 bool due() noexcept { return g_due_ns.load(kRelaxed) != 0; }

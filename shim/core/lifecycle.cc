@@ -12,6 +12,7 @@
 #include "shim/budget/group_table.h"
 #include "shim/budget/ledger.h"
 #include "shim/budget/relief.h"
+#include "shim/budget/tree.h"
 #include "shim/budget/watchdog.h"
 #include "shim/children/children.h"
 #include "shim/core/session.h"
@@ -71,13 +72,14 @@ void after_fork_in_child() noexcept {
   budget::ledger.on_fork_child();
   budget::forget_table_builder();
   session::on_fork_child();
-  budget::group_table.close_in_child();
+  budget::tree::on_fork_child();
   gate.on_fork_child();
   python::on_fork_child();
   budget::watchdog::on_fork_child();
 }
 
-void guard(const options::Values& values) noexcept {
+// `is_root`: of a tree of its own, whoever started it.
+void guard(const options::Values& values, bool is_root) noexcept {
   gate.start();
   budget::relief::init();
   probe::Reading reading;
@@ -90,7 +92,8 @@ void guard(const options::Values& values) noexcept {
     limit_path = gate.probe.level_path(reading.levels[headroom.level].path_index);
   }
   session::start(values.directory, limit, gate.reserve(), gate.probe.oom_kills(), limit_path);
-  budget::group_table.open(values.directory, gate.probe.group_key());
+  if (is_root) budget::group_table.begin_tree();
+  budget::tree::join(gate.probe);
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   gate.set_mode(budget::Gate::Mode::kOn);
   budget::watchdog::allow();
@@ -111,7 +114,8 @@ void guard(const options::Values& values) noexcept {
   remember_library_path();
   python::detect();
   const bool is_python = python::state() != python::State::kNotPython;
-  if (!is_python && !is_run_program(environment)) {
+  const bool is_run = is_run_program(environment);
+  if (!is_python && !is_run) {
     gate.set_mode(budget::Gate::Mode::kOff);
     errno = saved_errno;
     return;
@@ -124,7 +128,7 @@ void guard(const options::Values& values) noexcept {
   gate.configure(values);
   budget::set_interpreter_address(
       reinterpret_cast<uintptr_t>(dlsym(RTLD_DEFAULT, "Py_IsInitialized")));
-  guard(values);
+  guard(values, is_run);
   errno = saved_errno;
 }
 

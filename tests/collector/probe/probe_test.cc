@@ -230,8 +230,11 @@ TEST_F(ProbeTest, BudgetIsASizeAgainstTheProcessOrItsTree) {
   g_probe.set_others_usage(30 * kMiB);
   level = level_of(read(Depth::kCheap), LimitKind::kBudget);
   EXPECT_EQ(level.usage, own + 30 * kMiB);
-  g_probe.set_others_usage(-1);
-  EXPECT_EQ(level_of(read(Depth::kCheap), LimitKind::kBudget).usage, own);
+  // They count a part of this process's memory.
+  g_probe.set_others_usage(-kMiB);
+  EXPECT_EQ(level_of(read(Depth::kCheap), LimitKind::kBudget).usage, own - kMiB);
+  g_probe.set_others_usage(-1024 * kMiB);
+  EXPECT_EQ(level_of(read(Depth::kCheap), LimitKind::kBudget).usage, 0);
 }
 
 TEST_F(ProbeTest, AdoptsLimitsOfAProbeOfTheSameGroups) {

@@ -12,7 +12,7 @@ using test::Folder;
 using test::write_file;
 
 constexpr uint64_t kKey = 0xfedcba9876543210;
-constexpr const char* kName = "groups/fedcba9876543210";
+constexpr const char* kName = "groups/fedcba9876543210-2";
 constexpr uid_t kNobody = 65534;
 
 class HostileGroupTable : public testing::Test {
@@ -63,14 +63,14 @@ TEST_F(HostileGroupTable, AbsurdNumbersDoNotOverflow) {
     other->pending = INT64_MAX;
     other->in_flight = INT64_MAX;
     other->growth = INT64_MAX;
-    other->anonymous = INT64_MAX;
-    other->tree = 1;
+    other->bytes = INT64_MAX;
+    other->tree = table_.tree();
   }
-  const GroupTable::Others others = table_.others(now, 1);
+  const GroupTable::Others others = table_.others(now, table_.tree());
   EXPECT_EQ(others.members, 8u);
   // The gate adds a few of these to a request; the sum has to stay a number.
   for (const int64_t sum :
-       {others.pending, others.in_flight, others.growth, others.tree_anonymous}) {
+       {others.pending, others.in_flight, others.growth, others.tree_bytes}) {
     EXPECT_GT(sum, int64_t{1} << 50);
     EXPECT_LT(sum, INT64_MAX / 4);
   }
@@ -78,8 +78,8 @@ TEST_F(HostileGroupTable, AbsurdNumbersDoNotOverflow) {
     other->pending = INT64_MIN;
     other->in_flight = -1;
   }
-  EXPECT_EQ(table_.others(now, 1).pending, 0);
-  EXPECT_EQ(table_.others(now, 1).in_flight, 0);
+  EXPECT_EQ(table_.others(now, table_.tree()).pending, 0);
+  EXPECT_EQ(table_.others(now, table_.tree()).in_flight, 0);
 }
 
 TEST_F(HostileGroupTable, NumbersThatNameNoProcessCountAsDead) {

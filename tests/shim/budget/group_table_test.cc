@@ -30,7 +30,7 @@ struct File {
 
 class GroupTableTest : public testing::Test {
  protected:
-  std::string file() const { return folder_ / "groups/0123456789abcdef"; }
+  std::string file() const { return folder_ / "groups/0123456789abcdef-2"; }
   File* map() const {
     const int fd = open(file().c_str(), O_RDWR | O_CLOEXEC);
     void* mapped = mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -39,7 +39,7 @@ class GroupTableTest : public testing::Test {
   }
   bool join(GroupTable& table) const { return table.open(folder_.path().c_str(), kKey); }
   // A member that publishes once and stays until it is killed.
-  pid_t start_member(int64_t pending, int64_t in_flight, int64_t growth, int64_t anonymous) {
+  pid_t start_member(int64_t pending, int64_t in_flight, int64_t growth, int64_t bytes) {
     const Signpost published;
     const pid_t child = start_child([&] {
       GroupTable table;
@@ -47,7 +47,7 @@ class GroupTableTest : public testing::Test {
       table.own()->pending = pending;
       table.own()->in_flight = in_flight;
       table.own()->growth = growth;
-      table.own()->anonymous = anonymous;
+      table.own()->bytes = bytes;
       table.own()->heartbeat_ns = sys::monotonic_ns();
       published.set();
       for (;;) pause();
@@ -79,7 +79,9 @@ TEST_F(GroupTableTest, ClaimsASlotThatOthersSeeButItselfDoesNot) {
   ASSERT_TRUE(join(table_));
   ASSERT_TRUE(table_.joined());
   EXPECT_EQ(table_.own()->pid, getpid());
-  EXPECT_EQ(table_.own()->tree, getpgid(0));
+  EXPECT_EQ(table_.own()->tree, table_.tree());
+  EXPECT_NE(table_.tree(), 0u);
+  EXPECT_EQ(table_.origin(), 0);
   EXPECT_TRUE(table_.guarded(getpid()));
   EXPECT_FALSE(table_.guarded(1));
   table_.own()->pending = 77;
@@ -94,14 +96,14 @@ TEST_F(GroupTableTest, TwoMembersAreAddedUp) {
   ASSERT_TRUE(join(table_));
   const pid_t first = start_member(10, 200, 3000, 40'000);
   const pid_t second = start_member(1, 20, 5000, 60'000);
-  const GroupTable::Others others = table_.others(sys::monotonic_ns(), getpgid(0));
+  const GroupTable::Others others = table_.others(sys::monotonic_ns(), table_.tree());
   EXPECT_EQ(others.members, 2u);
   EXPECT_EQ(others.pending, 11);
   EXPECT_EQ(others.in_flight, 220);
   EXPECT_EQ(others.growth, 8000);
   EXPECT_EQ(others.largest_growth, 5000);
-  EXPECT_EQ(others.tree_anonymous, 100'000);
-  EXPECT_EQ(table_.others(sys::monotonic_ns(), 1).tree_anonymous, 0) << "another tree's";
+  EXPECT_EQ(others.tree_bytes, 100'000);
+  EXPECT_EQ(table_.others(sys::monotonic_ns(), 1).tree_bytes, 0) << "another tree's";
   EXPECT_TRUE(table_.guarded(first));
   EXPECT_TRUE(table_.guarded(second));
   end(first);
@@ -122,6 +124,105 @@ TEST_F(GroupTableTest, ASlotWhoseHeartbeatStoppedCountsForNothing) {
   const pid_t child = start_member(1, 2, 3, 4);
   EXPECT_EQ(table_.others(sys::monotonic_ns() + kSecond / 2, 0).members, 1u);
   EXPECT_EQ(table_.others(sys::monotonic_ns() + 2 * kSecond, 0).members, 0u);
+  EXPECT_EQ(table_.others(sys::monotonic_ns() + 2 * kSecond, table_.tree()).tree_bytes, 4)
+      << "it still holds what it held";
+  end(child);
+}
+
+TEST_F(GroupTableTest, SweepingFreesTheSlotOfAProcessThatNobodyWaitedFor) {
+  ASSERT_TRUE(join(table_));
+  const pid_t child = start_member(1, 2, 3, 4);
+  table_.sweep(sys::monotonic_ns());
+  EXPECT_TRUE(table_.guarded(child)) << "it lives";
+  kill(child, SIGKILL);
+  siginfo_t info;
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);
+  table_.sweep(sys::monotonic_ns());
+  EXPECT_FALSE(table_.guarded(child));
+  EXPECT_EQ(table_.others(sys::monotonic_ns(), table_.tree()).tree_bytes, 0);
+  wait_for(child);
+}
+
+TEST_F(GroupTableTest, SweepingFreesAStoppedSlotWhoseNumberBelongsToAnotherProcess) {
+  ASSERT_TRUE(join(table_));
+  const pid_t child = start_member(1, 2, 3, 4);
+  File* shared = map();
+  ASSERT_NE(shared, nullptr);
+  for (GroupTable::Slot& slot : shared->slots) {
+    if (slot.pid == child) slot.start_ticks = slot.start_ticks - 1;
+  }
+  table_.sweep(sys::monotonic_ns());
+  EXPECT_TRUE(table_.guarded(child)) << "its heartbeat is fresh";
+  table_.sweep(sys::monotonic_ns() + 2 * kSecond);
+  EXPECT_FALSE(table_.guarded(child));
+  end(child);
+}
+
+// What a member that was executed anew does: it knows nothing, and looks.
+TEST_F(GroupTableTest, AMemberFindsItsTreeAgainByItsOwnSlot) {
+  ASSERT_TRUE(join(table_));
+  GroupTable executed;
+  ASSERT_TRUE(join(executed));
+  EXPECT_EQ(executed.tree(), table_.tree());
+  EXPECT_EQ(executed.origin(), 0);
+}
+
+TEST_F(GroupTableTest, ADescendantFindsTheTreeOfItsNearestAncestor) {
+  ASSERT_TRUE(join(table_));
+  // Its parent, which is no member, has a session and a group of its own.
+  expect_in_child([&] {
+    setsid();
+    expect_in_child([&] {
+      GroupTable executed;
+      ASSERT_TRUE(join(executed));
+      EXPECT_EQ(executed.tree(), table_.tree());
+      EXPECT_EQ(executed.origin(), getpgid(getppid()) == getppid() ? table_.own()->pid.load() : 0);
+    });
+  });
+}
+
+TEST_F(GroupTableTest, AForkedChildStaysInItsTreeAlsoWhereItsParentIsGone) {
+  ASSERT_TRUE(join(table_));
+  const int32_t parent = getpid();
+  expect_in_child([&] {
+    table_.close_in_child();
+    ASSERT_TRUE(join(table_));
+    EXPECT_EQ(table_.origin(), parent);
+    const uint64_t tree = table_.tree();
+    expect_in_child([&] {
+      table_.close_in_child();
+      ASSERT_TRUE(join(table_));
+      EXPECT_EQ(table_.tree(), tree);
+    });
+    EXPECT_EQ(table_.others(sys::monotonic_ns(), tree).members, 1u);
+  });
+}
+
+TEST_F(GroupTableTest, AProgramOfRunBeginsATree) {
+  ASSERT_TRUE(join(table_));
+  expect_in_child([&] {
+    GroupTable executed;
+    executed.begin_tree();
+    ASSERT_TRUE(join(executed));
+    EXPECT_NE(executed.tree(), table_.tree());
+    EXPECT_EQ(executed.origin(), 0);
+  });
+}
+
+TEST_F(GroupTableTest, AnotherBudgetOfTheSameTreeIsCountedApart) {
+  ASSERT_TRUE(join(table_));
+  const Signpost published;
+  const pid_t child = start_child([&] {
+    GroupTable table;
+    ASSERT_TRUE(table.open(folder_.path().c_str(), kKey, 7));
+    EXPECT_EQ(table.tree(), table_.tree());
+    table.own()->bytes = 1000;
+    published.set();
+    for (;;) pause();
+  });
+  published.wait();
+  EXPECT_EQ(table_.others(sys::monotonic_ns(), table_.tree()).tree_bytes, 0);
+  EXPECT_EQ(table_.others(sys::monotonic_ns(), 0).members, 1u);
   end(child);
 }
 
