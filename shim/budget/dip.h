@@ -13,24 +13,28 @@ namespace oomguard::budget {
 inline constexpr int64_t kDipRequest = 32 * 1024;  // larger ones never dip
 inline constexpr int64_t kDipBurst = 512 * 1024;
 inline constexpr int64_t kDipPerSecond = 64 * 1024;
+inline constexpr int64_t kDipSlice = 4096;         // taken at once: the kernel is asked once for it
 inline constexpr int64_t kDipLine = 256 * 1024;    // what stays free whatever happens
 
 struct Dip {
   int64_t left;
   int64_t at_ns;  // 0: never used, the whole burst is there
 
-  // Takes `size` from the trickle; false where it is used up.
-  constexpr bool take(int64_t size, int64_t now_ns) {
-    if (size > kDipRequest) return false;
+  // Takes `size` from the trickle, a slice where it has that much: without slices, on a machine whose
+  // system calls are slow, looks take so long that the trickle comes back faster than a loop of tiny
+  // objects uses it up. Returns what was taken; -1 where it is used up.
+  constexpr int64_t take(int64_t size, int64_t now_ns) {
+    if (size > kDipRequest) return -1;
     if (at_ns == 0) left = kDipBurst;
     // Whole milliseconds only, so that frequent takers do not lose what came in between.
     const int64_t passed_ms = at_ns == 0 ? 0 : std::clamp<int64_t>((now_ns - at_ns) / 1'000'000, 0, 10'000);
     left = std::min(kDipBurst, left + passed_ms * kDipPerSecond / 1000);
     at_ns = at_ns == 0 ? now_ns : at_ns + passed_ms * 1'000'000;
     if (passed_ms == 10'000) at_ns = now_ns;
-    if (left < size) return false;
-    left -= size;
-    return true;
+    if (left < size) return -1;
+    const int64_t taken = std::clamp(kDipSlice, size, std::max(left, size));
+    left -= taken;
+    return taken;
   }
 };
 

@@ -178,10 +178,13 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
       out->in_flight = ledger.in_flight(self, now_ns, residency) + others.in_flight;
     }
     const Bytes room = headroom - request.size - out->line - out->pending - out->in_flight;
-    if (room < 0 && depth == probe::Depth::kFull && out->small && dips(request, headroom, now_ns)) {
-      spent_.fetch_add(request.size, kRelaxed);
-      grant_credit(0);
-      return true;
+    if (room < 0 && depth == probe::Depth::kFull && out->small) {
+      const Bytes taken = dip(request, headroom, now_ns);
+      if (taken >= 0) {
+        spent_.fetch_add(taken, kRelaxed);
+        grant_credit(taken - request.size);
+        return true;
+      }
     }
     if (room >= 0) {
       spent_.fetch_add(request.size, kRelaxed);
@@ -193,10 +196,10 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
   return false;
 }
 
-// Below the small line: see dip.h.
-bool Gate::dips(const Request& request, Bytes headroom, int64_t now_ns) noexcept {
-  if (request.arena || headroom - request.size < kDipLine) return false;
-  if (privilege_.load(kRelaxed) > 0) return request.size <= kSmallInGrace;
+// Below the small line (see dip.h): what may be taken there for this request, -1 where nothing.
+Bytes Gate::dip(const Request& request, Bytes headroom, int64_t now_ns) noexcept {
+  if (request.arena || headroom - request.size < kDipLine) return -1;
+  if (privilege_.load(kRelaxed) > 0) return request.size <= kSmallInGrace ? request.size : -1;
   return thread_state.dip.take(request.size, now_ns);
 }
 

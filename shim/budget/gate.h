@@ -135,7 +135,7 @@ class Gate {
                             const Judgement& judgement) noexcept;
   bool refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
   void grant_credit(Bytes credit) noexcept;
-  bool dips(const Request& request, Bytes headroom, int64_t now_ns) noexcept;
+  Bytes dip(const Request& request, Bytes headroom, int64_t now_ns) noexcept;
   void owe_exception(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
 
   std::atomic<Mode> mode_{Mode::kStarting};
