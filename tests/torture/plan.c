@@ -19,7 +19,7 @@ struct draft {
   uint8_t source[kSlots], inherited[kSlots];
   uint64_t sleeps_us;
   uint64_t child_share;  // held by a child that was not reaped
-  int threads, may_break, in_child, habit;
+  int threads, may_break, may_fork, in_child, habit;
 };
 
 uint64_t next_number(struct generator* g) {
@@ -55,9 +55,9 @@ static void count_live(struct draft* d) {
 static uint64_t random_size(struct draft* d, uint64_t room) {
   uint64_t size;
   if (below(&d->random, 3) == 0) {
-    size = room / (1 + below(&d->random, 6));  // a large part of what is left
+    size = room / (1 + below(&d->random, 4));  // a large part of what is left
   } else {
-    size = kSmallest << below(&d->random, 20);  // 16 bytes to 8 MiB
+    size = kSmallest << below(&d->random, 20);  // 16 bytes to 16 MiB
     size += below(&d->random, size);
   }
   return size < room ? size : room;
@@ -74,7 +74,7 @@ static void forget(struct draft* d, int slot) {
 
 static void plan_touch(struct draft* d, int slot) {
   // Some programs always fill everything at once, some hardly anything, most do this and that.
-  const int all = d->habit == 0 || (d->habit != 1 && below(&d->random, 2) == 0);
+  const int all = d->habit < 2 || (d->habit == 3 && below(&d->random, 2) == 0);
   const uint64_t room = d->size[slot] - d->filled[slot];
   if (room == 0 || room > d->churn || d->inherited[slot] || d->source[slot] == kList) return;
   struct op* op = add(d, kTouch, slot);
@@ -117,7 +117,7 @@ static void plan_allocation(struct draft* d, int slot) {
   if (source == kList) d->churn -= size;
   count_live(d);
   if (size > (2 << 20) && below(&d->random, 4) == 0) add(d, kHuge, slot);
-  if (below(&d->random, 3) != 0 || d->habit == 0) plan_touch(d, slot);
+  if (below(&d->random, 3) != 0 || d->habit < 2) plan_touch(d, slot);
 }
 
 static void plan_resize(struct draft* d, int slot) {
@@ -192,7 +192,7 @@ static void plan_rewrite(struct draft* d, int slot) {
 static void make_ops(struct draft* d);
 
 static void plan_fork(struct draft* d, struct thread_plan* of) {
-  if (d->in_child || of->forks == kMaxForks || d->child_share != 0) return;
+  if (!d->may_fork || d->in_child || of->forks == kMaxForks || d->child_share != 0) return;
   const uint64_t room = d->share - d->live;
   if (d->live > d->share || room < (1 << 20)) return;
   struct child_plan* plan = &of->children[of->forks];
@@ -251,7 +251,7 @@ static void plan_step(struct draft* d) {
     add(d, kRead, slot)->permille = (uint16_t)(1 + below(&d->random, 1000));
   } else if (choice < 60) {
     add(d, kCheck, slot);
-  } else if (choice < 78) {
+  } else if (choice < 72) {
     add(d, kFree, slot);
     forget(d, slot);
   } else if (choice < 87) {
@@ -275,15 +275,17 @@ void make_plan(struct plan* plan, uint64_t seed, uint64_t bytes) {
   struct generator g = generator_of(seed, 0);
   plan->threads = below(&g, 3) == 0 ? 1 : 1 + (uint32_t)below(&g, kMaxThreads);
   const uint64_t mail = plan->threads > 1 ? bytes / 8 : 0;
-  const int habit = (int)below(&g, 3);
+  const int habit = (int)below(&g, 4);
+  const int may_fork = below(&g, 2) == 0;
   static struct draft d;
   for (uint32_t i = 0; i < plan->threads; ++i) {
     struct thread_plan* of = g_of = &plan->of[i];
     d = (struct draft){.random = generator_of(seed, i + 1), .ops = of->ops, .count = &of->count,
-                       .steps = 30 + (uint32_t)below(&g, 120), .threads = (int)plan->threads,
+                       .steps = 40 + (uint32_t)below(&g, 150), .threads = (int)plan->threads,
                        .share = (bytes - mail) / plan->threads, .may_break = plan->threads == 1,
                        .largest_gift = mail / kMailSlots,
-                       .sleeps_us = 200 * 1000, .habit = habit};
+                       .sleeps_us = 200 * 1000, .habit = habit,
+                       .may_fork = may_fork};
     d.churn = 3 * d.share;
     make_ops(&d);
     plan_reap(&d);

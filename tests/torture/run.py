@@ -3,7 +3,7 @@
 
     tests/torture/run.py --seeds 100              seeds 0 to 99
     tests/torture/run.py --seeds 2000 --first 500
-    tests/torture/run.py --replay 17 [--bare]     prints the plan of seed 17 and runs it alone
+    tests/torture/run.py --replay 17 [--bare]     prints the plan of seed 17, then each step of it
 
 Even seeds are a C program, odd ones a Python (engine.py). A seed says how large its group is (64 MiB
 to 1 GiB) and how much its plan wants (0.3 to 3 times that). Whatever happens, the kernel may kill
@@ -144,7 +144,7 @@ class Outcome:
         return "refused and went on" if self.refusals() else "ran as planned"
 
 
-def run(case, bare=False):
+def run(case, bare=False, **extra):
     folder = tempfile.mkdtemp(prefix="oomguard-torture-",
                               dir=os.environ.get("OOMGUARD_TEST_DISK", "/var/tmp"))
     argv = case.argv()
@@ -153,7 +153,7 @@ def run(case, bare=False):
     try:
         with cgroup.MemoryGroup(case.limit) as group, open(folder + "/output", "w+b") as output:
             started = time.monotonic()
-            process = group.start(argv, env=harness.bare_environment(), stdin=subprocess.DEVNULL,
+            process = group.start(argv, env=harness.bare_environment(**extra), stdin=subprocess.DEVNULL,
                                   stdout=output, stderr=output, start_new_session=True)
             hang = ""
             try:
@@ -181,7 +181,7 @@ def describe(outcome):
 def replay(seed, largest, bare):
     case = case_of(seed, largest)
     print(case.plan())
-    outcome = run(case, bare)
+    outcome = run(case, bare, TORTURE_TRACE="1")
     print(outcome.output[-6000:])
     print(describe(outcome), "--", outcome.kind())
     for fault in outcome.faults():

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +29,15 @@ static struct worker g_workers[kMaxThreads];
 static struct counts g_counts;
 static struct block g_mail[kMailSlots];
 static pthread_mutex_t g_mail_lock = PTHREAD_MUTEX_INITIALIZER;
+static int g_trace;
+
+// With TORTURE_TRACE each step is said before it is done: the last one is the one that was not survived.
+static void trace(const struct worker* w, const char* who, uint32_t step) {
+  char line[64];
+  if (!g_trace) return;
+  const int length = snprintf(line, sizeof line, "%s %d.%u\n", who, (int)(w - g_workers), step);
+  if (write(2, line, (size_t)length) < 0) _exit(kWrongError);
+}
 
 static void count(unsigned long* counter) { __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED); }
 
@@ -106,7 +116,10 @@ __attribute__((noreturn)) static void be_child(struct worker* w, const struct ch
   for (int slot = 0; slot < kSlots; ++slot) {
     if (w->blocks[slot].source == kMapShared) w->blocks[slot].address = NULL;
   }
-  for (uint32_t i = 0; i < plan->count; ++i) common(w->blocks, &plan->ops[i]);
+  for (uint32_t i = 0; i < plan->count; ++i) {
+    trace(w, "child of", i);
+    common(w->blocks, &plan->ops[i]);
+  }
   for (int slot = 0; slot < kSlots; ++slot) {
     if (w->blocks[slot].address != NULL) block_check(&w->blocks[slot]);
   }
@@ -143,6 +156,7 @@ static void start_child(struct worker* w, const struct op* op) {
 }
 
 int torture_open(uint64_t seed, uint64_t bytes) {
+  g_trace = getenv("TORTURE_TRACE") != NULL;
   make_plan(&g_plan, seed, bytes);
   for (uint32_t i = 0; i < g_plan.threads; ++i) g_workers[i].plan = &g_plan.of[i];
   return (int)g_plan.threads;
@@ -151,6 +165,7 @@ int torture_open(uint64_t seed, uint64_t bytes) {
 int torture_step(int worker) {
   struct worker* w = &g_workers[worker];
   if (w->next == w->plan->count) return 0;
+  trace(w, "thread", w->next);
   const struct op* op = &w->plan->ops[w->next++];
   count(&g_counts.steps);
   if (op->action == kFork) {
