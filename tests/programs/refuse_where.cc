@@ -47,7 +47,8 @@ sigjmp_buf g_out;
 // Out of a handler, with the refusal as the reason: nothing of it may stay behind.
 void with_longjmp() {
   handle(SIGUSR1, [](int) { if (refused()) siglongjmp(g_out, 1); }, 0);
-  for (volatile int i = 0; i < 500; i = i + 1) {
+  static int left;
+  for (left = 500; left > 0; --left) {
     if (sigsetjmp(g_out, 1) == 0) raise(SIGUSR1);
     void* small = malloc(1 << 20);
     EXPECT(small != nullptr);
