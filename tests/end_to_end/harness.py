@@ -203,3 +203,18 @@ def notebook(checkpoint, kernel, jupyter_path, cell_timeout_s=120):
         return done
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def cycles(count, timeout_s):
+    return run([main_python(), PROGRAMS / "cycles.py", str(count)], SMALL_LIMIT, True, timeout_s)
+
+
+def cycles_line(done):
+    """What a run of cycles.py held early and late, in one line."""
+    early, late = done.result["early"], done.result["late"]
+    held = ", ".join(f"{what} {early[what]} -> {late[what]}" for what in late)
+    session = done.sessions[0]
+    return (f"{done.result['cycles']} in {done.result['seconds']} s, {session.refusal_count} refusals "
+            f"in {session.incident_count} incidents; {held}; recorded blocks "
+            f"{session.refusals[-1].recorded_blocks}; faults {session.fault_count}; "
+            f"oom_kill {done.oom_kills}")

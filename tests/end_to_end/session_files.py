@@ -19,6 +19,7 @@ class Refusal:
     reserve_bytes: int
     in_flight_bytes: int
     pending_bytes: int
+    recorded_blocks: int
     surfaced: bool
     module: str
 
@@ -41,7 +42,7 @@ def _refusal(data, offset):
     (number, incident, _, at_ns, _, _, _, outcome, request, headroom, line, reserve, in_flight,
      pending) = fields[:14]
     return Refusal(number, incident, at_ns / 1e9, outcome, request, headroom, line, reserve,
-                   in_flight, pending, bool(fields[22]),
+                   in_flight, pending, fields[17], bool(fields[22]),
                    fields[23].split(b"\0")[0].decode(errors="replace"))
 
 

@@ -64,6 +64,10 @@ def cached_file(disk):
     return str(path)
 
 
+def test_deep_recursion_on_a_big_stack_is_killed_when_bare(disk):
+    check_bare_is_killed(disk, program("big_stack"))
+
+
 # What it gets at least, of 200 MiB of which the reserve takes 24: cache makes room, locked cache not.
 BESIDE = {"dirty": 128, "clean": 128, "mlock": 80}
 
