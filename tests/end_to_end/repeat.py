@@ -88,10 +88,31 @@ def repeat_notebook(checkpoint, kernel, times):
     return show("notebook float32, then bfloat16", lived, times, oom_kills, reached, [])
 
 
+def repeat_share(times):
+    """How much of a limit may be used before the first refusal: peak / limit."""
+    good = True
+    for limit, goal in ((600 * cgroup.MIB, 0.94), (2 * cgroup.GIB, 0.975), (6 * cgroup.GIB, 0.985)):
+        for case in ("bytearray", "numpy_ones", "list_of_str"):
+            runs = [harness.run([harness.main_python(), harness.PROGRAMS / "growth.py", case], limit,
+                                True, 150) for _ in range(times)]
+            good &= all(run.finished.status == 0 and run.oom_kills == 0 for run in runs)
+            shares = [100 * run.peak_bytes / limit for run in runs]
+            print(f"{case:12} in {limit // cgroup.MIB:5} MiB: peak {spread(shares, '%.1f%%')} "
+                  f"(goal {goal:.1%}), oom_kill {sum(run.oom_kills for run in runs)}", flush=True)
+    return good
+
+
+def run_cycles(count):
+    run = harness.cycles(count, 3600)
+    print(harness.cycles_line(run) if run.result else run, flush=True)
+    return bool(run.result) and run.oom_kills == 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=20)
-    parser.add_argument("--only", choices=("growth", "interpreters", "load", "notebook"))
+    parser.add_argument("--only", choices=("growth", "interpreters", "load", "notebook", "share",
+                                           "cycles"))
     options = parser.parse_args()
     reason = cgroup.why_unavailable()
     if reason:
@@ -108,6 +129,10 @@ def main():
             for case in GROWTH:
                 if case != "torch_ones" and ("numpy" not in case or harness.has_numpy(python)):
                     good &= repeat_growth(python, case, max(1, options.times // 4))
+    if wanted("share"):
+        good &= repeat_share(max(1, options.times // 4))
+    if options.only == "cycles":
+        good &= run_cycles(options.times)
     if wanted("load") or wanted("notebook"):
         checkpoint = harness.disk_folder()
         prefix = tempfile.mkdtemp(prefix="oomguard-prefix-")
