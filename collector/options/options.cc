@@ -85,10 +85,17 @@ bool parse_exit_code(const char* value, Values* out) {
   return false;
 }
 
-bool parse_directory(const char* value, Values* out) {
+bool parse_spill_limit(const char* value, Values* out) {
+  int64_t bytes = -1;
+  if (!equals(value, "auto") && !parse_bytes(value, &bytes)) return false;
+  out->spill_limit_bytes = bytes;
+  return true;
+}
+
+bool parse_directory(const char* value, char (&out)[256]) {
   const size_t length = strlen(value);
   if (value[0] != '/' || length > kMaxDirectory) return false;
-  memcpy(out->directory, value, length + 1);
+  memcpy(out, value, length + 1);
   return true;
 }
 
@@ -129,7 +136,11 @@ bool parse(Id id, const char* value, Values* out) {
     case Id::kKeepFrames:
       return parse_switch(value, &out->keep_frames);
     case Id::kDirectory:
-      return parse_directory(value, out);
+      return parse_directory(value, out->directory);
+    case Id::kSpillDirectory:
+      return parse_directory(value, out->spill_directory);
+    case Id::kSpillLimit:
+      return parse_spill_limit(value, out);
     case Id::kCount:
       break;
   }

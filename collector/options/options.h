@@ -42,6 +42,8 @@ struct Values {
   uint32_t swap_share_permille = 500;
   Children children = Children::kPython;
   OnLimit on_limit = OnLimit::kRaise;
+  char spill_directory[256] = "";  // "" = found at the first need
+  int64_t spill_limit_bytes = -1;  // -1 = computed
   int32_t refusal_exit_code = 0;  // status of a run ended by an uncaught refusal; 0 = keep
   bool keep_frames = false;
   char directory[256] = "";  // "" = the default of default_directory()

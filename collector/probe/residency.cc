@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "collector/probe/kernel_text.h"
+#include "collector/probe/mappings.h"
 
 namespace oomguard::probe {
 namespace {
@@ -78,46 +79,6 @@ bool read_entries(int fd, uintptr_t page, uint64_t* entries, size_t count) {
   if (maybe == 0 || !knows_zero_page) return sure;
   const int64_t zero = zero_pages(fd, page * page_size, (page + count) * page_size, page_size);
   return zero < 0 || zero > maybe ? sure : sure + maybe - zero;
-}
-
-int hex_digit(int c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-struct Mapping {
-  uintptr_t start;
-  uintptr_t end;
-  bool executable;
-  bool of_file;
-  uint32_t device;  // 0x0001 (major 0, minor 1) for shared memory without a name and memfd
-};
-constexpr uint32_t kUnnamedMemory = 1;
-
-// One line of /proc/PID/maps: "start-end perms offset major:minor inode   path". False at the end.
-bool read_mapping(CharStream& in, Mapping* out) {
-  *out = Mapping{};
-  uintptr_t* number = &out->start;
-  int field = 0;
-  int c = in.next();
-  if (c == -1) return false;
-  for (int column = 0; c != '\n' && c != -1; c = in.next(), ++column) {
-    if (c == ' ') {
-      if (field < 5) ++field;
-      column = -1;
-    } else if (field == 0 && c == '-') {
-      number = &out->end;
-    } else if (field == 0 && hex_digit(c) >= 0) {
-      *number = *number * 16 + static_cast<uintptr_t>(hex_digit(c));
-    } else if (field == 1 && column == 2) {
-      out->executable = c == 'x';
-    } else if (field == 3 && hex_digit(c) >= 0) {
-      out->device = out->device * 16 + static_cast<uint32_t>(hex_digit(c));
-    } else if (field == 4 && c != '0') {
-      out->of_file = true;
-    }
-  }
-  return true;
 }
 
 // Pages of the mapping that are present and still the file's (not copied on write).
@@ -207,7 +168,7 @@ bool Residency::in_file(uintptr_t address) const {
   CharStream in(maps.fd());
   Mapping mapping;
   while (read_mapping(in, &mapping) && mapping.start <= address) {
-    if (address < mapping.end) return mapping.of_file && mapping.device != kUnnamedMemory;
+    if (address < mapping.end) return mapping.of_file() && !mapping.of_unnamed_memory();
   }
   return false;
 }
@@ -221,7 +182,7 @@ int64_t Residency::resident_text() const {
   Mapping mapping;
   int64_t pages = 0;
   while (read_mapping(in, &mapping)) {
-    if (!mapping.executable || !mapping.of_file) continue;
+    if (!mapping.executable || !mapping.of_file()) continue;
     const int64_t present =
         present_file_pages(fd, mapping.start / page_size_, mapping.end / page_size_);
     if (present < 0) return -1;

@@ -13,6 +13,7 @@ class Alarm {
  public:
   // 0 takes the signal back.
   void set_signal(int signal_number) noexcept { signal_.store(signal_number); }
+  int signal() const noexcept { return signal_.load(); }
   // A handler is in place and the last alarm was handled (or was sent long ago and lost).
   bool ready(int64_t now_ns) const noexcept;
   // Sends for refusal `number`; false where it was not ready.

@@ -241,6 +241,12 @@ size_t Ledger::largest(Block* out, size_t capacity) const noexcept {
   return count;
 }
 
+bool Ledger::at(size_t slot, Block* out) const noexcept {
+  if (keys_[slot].load(std::memory_order_acquire) <= kBusy) return false;
+  read(slot, out);
+  return out->address > kBusy;
+}
+
 void Ledger::on_fork_child() noexcept {
   for (auto& word : incomplete_) word.store(0, kRelaxed);
   for (auto& word : active_) word.store(0, kRelaxed);

@@ -55,6 +55,9 @@ class Ledger {
 
   // The largest blocks, largest first; returns how many.
   size_t largest(Block* out, size_t capacity) const noexcept;
+  // The block in one slot of the table, for walks over all of them; false: none.
+  static constexpr size_t slots() noexcept { return kSlots; }
+  bool at(size_t slot, Block* out) const noexcept;
   int64_t total_bytes() const noexcept { return total_bytes_.load(std::memory_order_relaxed); }
   uint32_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
   uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }

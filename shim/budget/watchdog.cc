@@ -14,6 +14,7 @@
 #include "shim/budget/refusal_record.h"
 #include "shim/budget/tree.h"
 #include "shim/core/session.h"
+#include "shim/spill/lender.h"
 
 namespace oomguard::budget::watchdog {
 namespace {
@@ -216,6 +217,7 @@ Bytes bytes_in(int64_t ns, Bytes recent) {
 int64_t tick(Look* look) {
   const int64_t before_ns = look->now_ns;
   look->now_ns = sys::monotonic_ns();
+  spill::tend();
   if (!read_limits(look)) return 250 * kMs;
   read_growth(look);
   const bool calm = look->now_ns - look->moved_ns > kCalmNs;
@@ -293,6 +295,8 @@ void resume() noexcept {
   if (!g_allowed.load(kRelaxed) || !is_own_process()) return;
   if (g_paused.fetch_sub(1) == 1) g_due_ns.store(program_now_ns() + kRestartAfterNs);
 }
+
+void wake() noexcept { g_thread.wake(); }
 
 void on_fork_child() noexcept {
   g_thread.forget();

@@ -17,6 +17,8 @@ void allow() noexcept;
 void pause() noexcept;
 // It may start again, 20 ms from now at the earliest, from the next slow path.
 void resume() noexcept;
+// Lets it look now.
+void wake() noexcept;
 // In fork's child: there is none; due like after resume().
 void on_fork_child() noexcept;
 

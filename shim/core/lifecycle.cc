@@ -19,6 +19,7 @@
 #include "shim/core/thread_state.h"
 #include "shim/interpose/real.h"
 #include "shim/python/bootstrap.h"
+#include "shim/spill/lender.h"
 
 namespace oomguard {
 
@@ -59,10 +60,15 @@ bool is_run_program(char** environment) noexcept {
   return false;
 }
 
-void before_fork() noexcept { budget::watchdog::pause(); }
+// Where the fork came through our hook the pages were given back there, and none was lent since.
+void before_fork() noexcept {
+  if (!spill::give_back_for_fork(budget::kNoLimit, budget::watchdog::wake)) gate.count_fault();
+  budget::watchdog::pause();
+}
 
 void after_fork_in_parent() noexcept {
   budget::watchdog::resume();
+  spill::fork_over();
   thread_state.credit = 0;  // the next request starts the watchdog again
 }
 
@@ -74,6 +80,7 @@ void after_fork_in_child() noexcept {
   session::on_fork_child();
   budget::tree::on_fork_child();
   gate.on_fork_child();
+  spill::on_fork_child();
   python::on_fork_child();
   budget::watchdog::on_fork_child();
 }
@@ -92,6 +99,7 @@ void guard(const options::Values& values, bool is_root) noexcept {
     limit_path = gate.probe.level_path(reading.levels[headroom.level].path_index);
   }
   session::start(values.directory, limit, gate.reserve(), gate.probe.oom_kills(), limit_path);
+  spill::configure(values, limit);
   if (is_root) budget::group_table.begin_tree();
   budget::tree::join(gate.probe);
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);

@@ -9,7 +9,9 @@
 #include "shim/budget/ledger.h"
 #include "shim/interpose/bootstrap_arena.h"
 #include "shim/interpose/export.h"
+#include "shim/interpose/libc_block.h"
 #include "shim/interpose/real.h"
+#include "shim/spill/lender.h"
 
 namespace oomguard::interpose {
 namespace {
@@ -65,16 +67,8 @@ OOMGUARD_COLD void* cold_aligned(size_t size, const void* caller, Call call) noe
 OOMGUARD_COLD void cold_free(void* pointer) noexcept {
   if (in_bootstrap_arena(pointer)) return;
   ledger.remove(reinterpret_cast<uintptr_t>(pointer), nullptr);
+  if (spill::active()) spill::forget(reinterpret_cast<uintptr_t>(pointer));
   real.free(pointer);
-}
-
-// A block of libc's that is a mapping of its own grows in place (mremap): its chunk header, the word
-// before the block, says so in bit 1. Such blocks start 16 bytes into a page, which is checked first.
-bool is_own_mapping(const void* block, size_t usable) noexcept {
-  if (!allocator_is_libc() || usable < 128 * 1024) return false;
-  if ((reinterpret_cast<uintptr_t>(block) & 0xfff) != 0x10) return false;
-  const size_t header = static_cast<const size_t*>(block)[-1];
-  return (header & 2) != 0 && (header & ~size_t{7}) >= usable;
 }
 
 // What a realloc will need beyond what the old block holds already: its growth where the mapping
@@ -82,7 +76,10 @@ bool is_own_mapping(const void* block, size_t usable) noexcept {
 size_t realloc_need(void* old, size_t size) noexcept {
   const size_t usable = real.malloc_usable_size(old);
   if (size <= usable) return 0;
-  return is_own_mapping(old, usable) ? size - usable : size;
+  OwnMapping own;
+  const bool grows_in_place = usable >= 128 * 1024 && find_own_mapping(old, &own) &&
+                              !(spill::active() && spill::is_lent(reinterpret_cast<uintptr_t>(old)));
+  return grows_in_place ? size - usable : size;
 }
 
 void* realloc_from_arena(void* old, size_t size) noexcept {
@@ -92,6 +89,26 @@ void* realloc_from_arena(void* old, size_t size) noexcept {
   return block;
 }
 
+// A mapping of which parts lie in a file cannot be moved in one piece. Where it shrinks it stays, but
+// not when most of it could be given back.
+void* realloc_lent(void* old, size_t size) noexcept {
+  const size_t usable = real.malloc_usable_size(old);
+  if (size <= usable && size >= usable / 2) return old;
+  void* block = real.malloc(size);
+  if (block == nullptr) return nullptr;
+  memcpy(block, old, usable < size ? usable : size);
+  spill::forget(reinterpret_cast<uintptr_t>(old));
+  real.free(old);
+  return block;
+}
+
+void* realloc_any(void* old, size_t size) noexcept {
+  const bool lent = spill::active() && spill::is_lent(reinterpret_cast<uintptr_t>(old));
+  if (lent && size != 0) return realloc_lent(old, size);
+  if (lent) spill::forget(reinterpret_cast<uintptr_t>(old));  // it is freed
+  return real.realloc(old, size);
+}
+
 OOMGUARD_COLD void* cold_realloc(void* old, size_t size, const void* caller) noexcept {
   if (old == nullptr) return cold_malloc(size, caller);
   if (in_bootstrap_arena(old)) return realloc_from_arena(old, size);
@@ -99,7 +116,7 @@ OOMGUARD_COLD void* cold_realloc(void* old, size_t size, const void* caller) noe
   if (!admission.granted()) return refused();
   budget::Block before;
   const bool known = ledger.remove(reinterpret_cast<uintptr_t>(old), &before);
-  void* block = real.realloc(old, size);
+  void* block = realloc_any(old, size);
   if (block != nullptr) {
     admission.block(block, size, true);
   } else if (known && size != 0) {

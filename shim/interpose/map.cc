@@ -14,6 +14,7 @@
 #include "shim/budget/ledger.h"
 #include "shim/interpose/export.h"
 #include "shim/interpose/real.h"
+#include "shim/spill/lender.h"
 
 namespace oomguard::interpose {
 namespace {
@@ -67,6 +68,9 @@ OOMGUARD_COLD void* cold_map(void* hint, size_t size, int protection, int flags,
 [[gnu::always_inline]] inline void* map(void* hint, size_t size, int protection, int flags, int fd,
                                         off_t offset, const void* caller) noexcept {
   ensure_resolved();
+  if ((flags & MAP_FIXED) != 0 && spill::active()) {
+    spill::forget_range(reinterpret_cast<uintptr_t>(hint), size);
+  }
   if (!is_charged(protection, flags)) return real.mmap(hint, size, protection, flags, fd, offset);
   if (size <= budget::kRecordedAbove && (flags & MAP_FIXED) == 0 && spend(size)) {
     return real.mmap(hint, size, protection, flags, fd, offset);
@@ -124,6 +128,9 @@ OOMGUARD_EXPORT int munmap(void* address, size_t size) noexcept {
   // Forgotten first: once unmapped, another thread may get the same address.
   if (size > oomguard::budget::kRecordedAbove / 2) {
     oomguard::budget::ledger.unmap(reinterpret_cast<uintptr_t>(address), size);
+  }
+  if (oomguard::spill::active()) {
+    oomguard::spill::forget_range(reinterpret_cast<uintptr_t>(address), size);
   }
   return real.munmap(address, size);
 }

@@ -1,0 +1,58 @@
+#include "collector/probe/mappings.h"
+
+namespace oomguard::probe {
+namespace {
+
+// Reads digits into `value` and returns what follows them.
+template <typename Number>
+int read_number(CharStream& in, int c, unsigned base, Number* value) {
+  for (;; c = in.next()) {
+    unsigned digit;
+    if (c >= '0' && c <= '9') {
+      digit = static_cast<unsigned>(c - '0');
+    } else if (base == 16 && c >= 'a' && c <= 'f') {
+      digit = static_cast<unsigned>(c - 'a') + 10;
+    } else {
+      return c;
+    }
+    *value = static_cast<Number>(*value * base + digit);
+  }
+}
+
+bool in_line(int c) { return c != '\n' && c != -1; }
+
+int skip_blanks(CharStream& in, int c) {
+  while (c == ' ') c = in.next();
+  return c;
+}
+
+int read_permissions(CharStream& in, int c, Mapping* out) {
+  for (; in_line(c) && c != ' '; c = in.next()) {
+    if (c == 'r') out->readable = true;
+    if (c == 'w') out->writable = true;
+    if (c == 'x') out->executable = true;
+    if (c == 's') out->shared = true;
+  }
+  return c;
+}
+
+}  // namespace
+
+bool read_mapping(CharStream& in, Mapping* out) {
+  *out = Mapping{};
+  int c = in.next();
+  if (c == -1) return false;
+  c = read_number(in, c, 16, &out->start);
+  if (c == '-') c = read_number(in, in.next(), 16, &out->end);
+  c = read_permissions(in, skip_blanks(in, c), out);
+  c = read_number(in, skip_blanks(in, c), 16, &out->offset);
+  c = read_number(in, skip_blanks(in, c), 16, &out->major);
+  if (c == ':') c = read_number(in, in.next(), 16, &out->minor);
+  c = skip_blanks(in, read_number(in, skip_blanks(in, c), 10, &out->inode));
+  for (size_t length = 0; in_line(c); c = in.next()) {
+    if (length + 1 < sizeof out->name) out->name[length++] = static_cast<char>(c);
+  }
+  return true;
+}
+
+}  // namespace oomguard::probe

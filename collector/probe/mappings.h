@@ -1,0 +1,34 @@
+// The lines of /proc/self/maps.
+//
+// Thread-safety: pure functions on the caller's objects. Callable from a hook and from the raw
+// thread: yes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "collector/probe/kernel_text.h"
+
+namespace oomguard::probe {
+
+struct Mapping {
+  uintptr_t start = 0;
+  uintptr_t end = 0;
+  bool readable = false;
+  bool writable = false;
+  bool executable = false;
+  bool shared = false;
+  uint64_t offset = 0;
+  uint32_t major = 0;  // 0:1 is shared memory without a name, and memfd
+  uint32_t minor = 0;
+  uint64_t inode = 0;  // 0: no file
+  char name[40] = "";  // zero-terminated, cut off
+
+  bool of_file() const { return inode != 0; }
+  bool of_unnamed_memory() const { return major == 0 && minor == 1; }
+};
+
+// One line: "start-end perms offset major:minor inode   path". False at the end.
+bool read_mapping(CharStream& in, Mapping* out);
+
+}  // namespace oomguard::probe

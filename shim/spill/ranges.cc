@@ -1,0 +1,75 @@
+#include "shim/spill/ranges.h"
+
+namespace oomguard::spill {
+
+constinit Ranges ranges;
+
+Range* Ranges::add(uintptr_t block, uintptr_t start, uintptr_t end, uint64_t offset) noexcept {
+  for (size_t i = 0; i < kCapacity; ++i) {
+    Range& range = entries_[i];
+    if (range.state.load(std::memory_order_acquire) != Range::State::kNone) continue;
+    range.block.store(block, std::memory_order_relaxed);
+    range.start.store(start, std::memory_order_relaxed);
+    range.end.store(end, std::memory_order_relaxed);
+    range.offset = offset;
+    range.copied = 0;
+    range.state.store(Range::State::kLive, std::memory_order_release);
+    if (i >= used_.load(std::memory_order_relaxed)) used_.store(i + 1, std::memory_order_release);
+    return &range;
+  }
+  return nullptr;
+}
+
+Range* Ranges::find(uintptr_t block) noexcept {
+  Range* found = nullptr;
+  each([&](Range& range) {
+    if (range.in_use() && range.block.load(std::memory_order_relaxed) == block) found = &range;
+  });
+  return found;
+}
+
+bool Ranges::contains(uintptr_t address) noexcept {
+  bool found = false;
+  each([&](Range& range) {
+    if (range.in_use() && address >= range.start.load(std::memory_order_relaxed) &&
+        address < range.end.load(std::memory_order_relaxed)) {
+      found = true;
+    }
+  });
+  return found;
+}
+
+namespace {
+
+// An orphan's space comes back with the last of its file's mappings.
+void free_range(Range& range, bool whole) noexcept {
+  Range::State expected = Range::State::kLive;
+  const auto freed = whole ? Range::State::kFreed : Range::State::kNone;
+  if (range.state.compare_exchange_strong(expected, freed, std::memory_order_acq_rel)) return;
+  expected = Range::State::kOrphan;
+  range.state.compare_exchange_strong(expected, Range::State::kNone, std::memory_order_acq_rel);
+}
+
+}  // namespace
+
+void Ranges::forget(uintptr_t block) noexcept {
+  if (Range* range = find(block); range != nullptr) free_range(*range, true);
+}
+
+void Ranges::forget_range(uintptr_t address, uint64_t size) noexcept {
+  const uintptr_t end = address + size;
+  each([&](Range& range) {
+    const uintptr_t range_start = range.start.load(std::memory_order_relaxed);
+    const uintptr_t range_end = range.end.load(std::memory_order_relaxed);
+    if (!range.in_use() || range_start >= end || range_end <= address) return;
+    // Cut by the program itself: what is left of it stays on the file, which nobody punches then.
+    free_range(range, range_start >= address && range_end <= end);
+  });
+}
+
+void Ranges::clear() noexcept {
+  each([](Range& range) { range.state.store(Range::State::kNone, std::memory_order_release); });
+  used_.store(0, std::memory_order_release);
+}
+
+}  // namespace oomguard::spill

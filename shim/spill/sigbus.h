@@ -1,0 +1,14 @@
+// A page of the file that the disk has no room for is SIGBUS in whoever writes to it. Then the page
+// becomes private memory again, with what it held. Every other SIGBUS goes to the handler that was
+// there before, or does what it would have done.
+//
+// Thread-safety: install from the raw thread; the handler runs in any thread of the program and makes
+// system calls only. Callable from a hook: no.
+#pragma once
+
+namespace oomguard::spill {
+
+// At the first lend, and again when the program has put its own handler in front.
+void answer_sigbus() noexcept;
+
+}  // namespace oomguard::spill
