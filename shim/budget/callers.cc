@@ -1,11 +1,11 @@
 #include "shim/budget/callers.h"
 
-#include <elf.h>
 #include <string.h>
 
 #include <atomic>
 
 #include "collector/probe/syscall.h"
+#include "shim/budget/rust_module.h"
 #include "shim/core/copy_text.h"
 
 namespace oomguard::budget {
@@ -14,6 +14,10 @@ namespace {
 constexpr size_t kMaxModules = 2048;
 constexpr size_t kMaxName = 64;
 constexpr size_t kMaxModulePath = 256;
+// Programs load modules all the time, some where an unloaded one was.
+constexpr int64_t kStaleNs = 1'000'000'000;
+// Code made at run time lies in no module and would ask for ever.
+constexpr int64_t kUnknownNs = 50'000'000;
 
 struct Module {
   uintptr_t start;
@@ -122,11 +126,11 @@ const Module* lookup(const Table& table, uintptr_t address) {
   return nullptr;
 }
 
-// At most every 50 ms (code made at run time lies in no module and would ask for ever).
-void rebuild() {
+// Reads the mappings again where the table is older than that.
+void rebuild(int64_t older_than_ns) {
   const int64_t now = sys::monotonic_ns();
   if (g_built_ns.load(std::memory_order_relaxed) != 0 &&
-      now - g_built_ns.load(std::memory_order_relaxed) < 50'000'000) {
+      now - g_built_ns.load(std::memory_order_relaxed) < older_than_ns) {
     return;
   }
   if (g_building.exchange(true, std::memory_order_acquire)) return;
@@ -143,14 +147,19 @@ void rebuild() {
   g_building.store(false, std::memory_order_release);
 }
 
+Module* known_module(uintptr_t address) {
+  return const_cast<Module*>(
+      lookup(g_tables[g_current.load(std::memory_order_acquire)], address));
+}
+
 Module* module_of(uintptr_t address) {
-  const Table& table = g_tables[g_current.load(std::memory_order_acquire)];
-  const Module* module = lookup(table, address);
+  rebuild(kStaleNs);
+  Module* module = known_module(address);
   if (module == nullptr) {
-    rebuild();
-    module = lookup(g_tables[g_current.load(std::memory_order_acquire)], address);
+    rebuild(kUnknownNs);
+    module = known_module(address);
   }
-  return const_cast<Module*>(module);
+  return module;
 }
 
 bool full_path(uintptr_t address, char* out, size_t capacity) {
@@ -173,14 +182,16 @@ bool full_path(uintptr_t address, char* out, size_t capacity) {
 }  // namespace
 
 Caller classify_path(const char* path) noexcept {
-  static constexpr const char* kAborting[] = {"libopenblas", "libgomp", "libiomp5", "libomp.",
-                                              "libomp-",     "libomp5", "libmkl_",  "libscipy_openblas",
-                                              "xla_extension", "libjax"};
+  static constexpr const char* kAborting[] = {
+      "libopenblas", "libscipy_openblas", "libmkl_",     "libgomp",     "libiomp5", "libomp.",
+      "libomp-",     "libomp5",           "libllvmlite", "libLLVM",     "libtriton", "xla_extension",
+      "libjax",      "libgmp.",           "libgmp-",     "libglib-2.0", "cygrpc."};
   const char* base = base_name(path);
   for (const char* prefix : kAborting) {
     if (starts_with(base, prefix)) return Caller::kAborts;
   }
   if (starts_with(base, "libpython3")) return Caller::kInterpreter;
+  if (starts_with(base, "libstdc++") || starts_with(base, "libc++")) return Caller::kCxxRuntime;
   if (contains(path, "/lib-dynload/")) return Caller::kInterpreter;
   if (contains(path, "/site-packages/") || contains(path, "/dist-packages/") ||
       contains(base, ".cpython-3") || contains(base, ".abi3.so")) {
@@ -189,87 +200,42 @@ Caller classify_path(const char* path) noexcept {
   return Caller::kOther;
 }
 
-namespace {
-
-// Reads the .comment section of a 64-bit ELF file in small pieces and looks for rustc's name.
-bool comment_names_rustc(int fd, const Elf64_Shdr& section) {
-  static constexpr char kName[] = "rustc version";
-  constexpr size_t kKeep = sizeof kName - 1;
-  char buffer[256 + kKeep];
-  size_t carried = 0;
-  const uint64_t size = section.sh_size < 65536 ? section.sh_size : 65536;
-  for (uint64_t done = 0; done < size;) {
-    const size_t want = size - done < 256 ? static_cast<size_t>(size - done) : 256;
-    const long got = sys::pread(fd, buffer + carried, want,
-                                static_cast<int64_t>(section.sh_offset + done));
-    if (got <= 0) return false;
-    const size_t have = carried + static_cast<size_t>(got);
-    if (memmem(buffer, have, kName, kKeep) != nullptr) return true;
-    carried = have < kKeep ? have : kKeep;
-    memmove(buffer, buffer + have - carried, carried);
-    done += static_cast<uint64_t>(got);
-  }
-  return false;
-}
-
-bool is_comment_section(int fd, const Elf64_Shdr& names, const Elf64_Shdr& section) {
-  char name[10] = {};
-  if (section.sh_type != SHT_PROGBITS || section.sh_name >= names.sh_size) return false;
-  if (sys::pread(fd, name, 9, static_cast<int64_t>(names.sh_offset + section.sh_name)) != 9) {
-    return false;
-  }
-  return memcmp(name, ".comment", 9) == 0;
-}
-
-}  // namespace
-
-bool made_by_rust(const char* path) noexcept {
-  const int fd = sys::open(path, O_RDONLY);
-  if (fd < 0) return false;
-  bool rust = false;
-  Elf64_Ehdr header;
-  Elf64_Shdr names;
-  if (sys::pread(fd, &header, sizeof header, 0) == static_cast<long>(sizeof header) &&
-      memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 && header.e_ident[EI_CLASS] == ELFCLASS64 &&
-      header.e_shentsize == sizeof(Elf64_Shdr) &&
-      sys::pread(fd, &names, sizeof names,
-                 static_cast<int64_t>(header.e_shoff + header.e_shstrndx * sizeof names)) ==
-          static_cast<long>(sizeof names)) {
-    for (uint16_t i = 0; i < header.e_shnum; ++i) {
-      Elf64_Shdr section;
-      const auto at = static_cast<int64_t>(header.e_shoff + i * sizeof section);
-      if (sys::pread(fd, &section, sizeof section, at) != static_cast<long>(sizeof section)) break;
-      if (!is_comment_section(fd, names, section)) continue;
-      rust = comment_names_rustc(fd, section);
-      break;  // a file has one; a hostile one gets no more reads than that
-    }
-  }
-  sys::close(fd);
-  return rust;
-}
-
 void set_interpreter_address(uintptr_t address) noexcept {
   g_interpreter.store(address, std::memory_order_relaxed);
 }
 
 void forget_table_builder() noexcept { g_building.store(false, std::memory_order_release); }
 
-Caller classify(uintptr_t return_address) noexcept {
-  Module* module = module_of(return_address);
-  if (module == nullptr) return Caller::kUnknown;
-  if (!module->looked_inside.load(std::memory_order_relaxed)) {
-    char path[kMaxModulePath];
-    const uintptr_t start = module->start;
-    const bool aborts = module->caller.load(std::memory_order_relaxed) != Caller::kAborts &&
-                        full_path(start, path, sizeof path) && made_by_rust(path);
-    if (module->start == start) {  // else the table was built anew meanwhile
-      if (aborts) module->caller.store(Caller::kAborts, std::memory_order_relaxed);
-      module->looked_inside.store(true, std::memory_order_relaxed);
-    }
-    if (aborts) return Caller::kAborts;
+namespace {
+
+// Once for each module: what its file says about it.
+Caller look_inside(Module* module) {
+  char path[kMaxModulePath];
+  const uintptr_t start = module->start;
+  Caller caller = module->caller.load(std::memory_order_relaxed);
+  if (caller != Caller::kAborts && full_path(start, path, sizeof path) && made_by_rust(path)) {
+    caller = unwinds(path) ? Caller::kAborts : Caller::kAbortsOnObjects;
   }
+  if (module->start == start) {  // else the table was built anew meanwhile
+    module->caller.store(caller, std::memory_order_relaxed);
+    module->looked_inside.store(true, std::memory_order_relaxed);
+  }
+  return caller;
+}
+
+Caller caller_of(Module* module) {
+  if (module == nullptr) return Caller::kUnknown;
+  if (!module->looked_inside.load(std::memory_order_relaxed)) return look_inside(module);
   return module->caller.load(std::memory_order_relaxed);
 }
+
+}  // namespace
+
+Caller classify(uintptr_t return_address) noexcept { return caller_of(module_of(return_address)); }
+
+Caller classify_known(uintptr_t address) noexcept { return caller_of(known_module(address)); }
+
+void find_new_modules() noexcept { rebuild(kUnknownNs / 5); }
 
 void module_name(uintptr_t address, char* out, size_t capacity) noexcept {
   const Module* module = address != 0 ? module_of(address) : nullptr;

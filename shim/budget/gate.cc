@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "shim/budget/behind.h"
 #include "shim/budget/group_table.h"
 #include "shim/budget/ledger.h"
 #include "shim/budget/refusal_record.h"
@@ -262,10 +263,11 @@ void Gate::forget_lost_pending(int64_t now_ns) noexcept {
 // could come back did.
 bool Gate::over_line(const Request& request, int64_t now_ns, Bytes* held,
                      Judgement* judgement) noexcept {
-  const Caller caller = classify(request.caller);
+  const Caller caller = request.arena ? Caller::kInterpreter
+                                      : behind(classify(request.caller), request.caller);
   if (request.size < refusable_from(caller)) {
     const Bytes small_line = lines_now().small;
-    if (caller == Caller::kAborts && request.size + small_line > judgement->headroom.bytes) {
+    if (never_refused(caller) && request.size + small_line > judgement->headroom.bytes) {
       owe_exception(request, now_ns, *judgement);
     }
     return true;

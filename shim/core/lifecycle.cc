@@ -1,6 +1,7 @@
 // Start, fork and end of the shim in one process.
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,8 @@
 
 #include "collector/options/options.h"
 #include "collector/probe/syscall.h"
+#include "shim/budget/behind.h"
+#include "shim/budget/callers.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/group_table.h"
 #include "shim/budget/ledger.h"
@@ -85,6 +88,22 @@ void after_fork_in_child() noexcept {
   budget::watchdog::on_fork_child();
 }
 
+// Where the interpreter's code is, for the question who can be refused.
+void find_interpreter() noexcept {
+  budget::set_interpreter_address(
+      reinterpret_cast<uintptr_t>(dlsym(RTLD_DEFAULT, "Py_IsInitialized")));
+  void* loop = dlsym(RTLD_DEFAULT, "_PyEval_EvalFrameDefault");
+  Dl_info info;
+  ElfW(Sym)* symbol = nullptr;
+  if (loop == nullptr || dladdr1(loop, &info, reinterpret_cast<void**>(&symbol), RTLD_DL_SYMENT) == 0 ||
+      symbol == nullptr) {
+    return;
+  }
+  void* this_thread = dlsym(RTLD_DEFAULT, "PyGILState_GetThisThreadState");
+  budget::set_interpreter_loop(reinterpret_cast<uintptr_t>(loop), symbol->st_size,
+                               reinterpret_cast<void* (*)()>(this_thread));
+}
+
 // `is_root`: of a tree of its own, whoever started it.
 void guard(const options::Values& values, bool is_root) noexcept {
   gate.start();
@@ -134,8 +153,7 @@ void guard(const options::Values& values, bool is_root) noexcept {
                                sizeof values.directory);
   }
   gate.configure(values);
-  budget::set_interpreter_address(
-      reinterpret_cast<uintptr_t>(dlsym(RTLD_DEFAULT, "Py_IsInitialized")));
+  find_interpreter();
   guard(values, is_run);
   errno = saved_errno;
 }

@@ -67,7 +67,6 @@ OOMGUARD_COLD void* cold_map(void* hint, size_t size, int protection, int flags,
 
 [[gnu::always_inline]] inline void* map(void* hint, size_t size, int protection, int flags, int fd,
                                         off_t offset, const void* caller) noexcept {
-  ensure_resolved();
   if ((flags & MAP_FIXED) != 0 && spill::active()) {
     spill::forget_range(reinterpret_cast<uintptr_t>(hint), size);
   }
@@ -124,7 +123,6 @@ OOMGUARD_EXPORT void* mmap64(void* hint, size_t size, int protection, int flags,
 }
 
 OOMGUARD_EXPORT int munmap(void* address, size_t size) noexcept {
-  ensure_resolved();
   // Forgotten first: once unmapped, another thread may get the same address.
   if (size > oomguard::budget::kRecordedAbove / 2) {
     oomguard::budget::ledger.unmap(reinterpret_cast<uintptr_t>(address), size);
@@ -136,7 +134,6 @@ OOMGUARD_EXPORT int munmap(void* address, size_t size) noexcept {
 }
 
 OOMGUARD_EXPORT void* mremap(void* old, size_t old_size, size_t size, int flags, ...) noexcept {
-  ensure_resolved();
   void* target = nullptr;
   if ((flags & MREMAP_FIXED) != 0) {
     va_list list;
@@ -148,7 +145,6 @@ OOMGUARD_EXPORT void* mremap(void* old, size_t old_size, size_t size, int flags,
 }
 
 OOMGUARD_EXPORT int mprotect(void* address, size_t size, int protection) noexcept {
-  ensure_resolved();
   if ((protection & PROT_WRITE) == 0 || spend(size)) return real.mprotect(address, size, protection);
   return cold_protect(address, size, protection, __builtin_return_address(0));
 }
@@ -159,7 +155,6 @@ OOMGUARD_EXPORT int brk(void* address) noexcept {
 }
 
 OOMGUARD_EXPORT void* sbrk(intptr_t increment) noexcept {
-  ensure_resolved();
   if (increment > 0 && !spend(static_cast<size_t>(increment))) {
     const Admission observed(RequestKind::kBrk, 0, __builtin_return_address(0));
   }

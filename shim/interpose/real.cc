@@ -3,12 +3,18 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
+#include <stdarg.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <atomic>
 
+#include "collector/probe/syscall.h"
 #include "shim/budget/block_filter.h"
 #include "shim/interpose/bootstrap_arena.h"
+
+// libc's own name of sbrk, which keeps the break in a variable: a system call would not do.
+extern "C" void* __sbrk(intptr_t increment) noexcept;  // NOLINT: libc's name
 
 namespace oomguard {
 namespace {
@@ -58,6 +64,40 @@ size_t early_usable_size(void* pointer) noexcept {
   return ready() ? real.malloc_usable_size(pointer) : 0;
 }
 
+// The map family's are system calls: an allocator that is preloaded before this library maps memory
+// while it starts, and dlsym would ask that same allocator for some.
+template <typename Result>
+Result answer(long result) noexcept {
+  if (result < 0 && result > -4096) {
+    errno = static_cast<int>(-result);
+    result = -1;
+  }
+  return (Result)result;  // NOLINT: a pointer or an int
+}
+void* early_mmap(void* hint, size_t size, int protection, int flags, int fd,
+                 off_t offset) noexcept {
+  return answer<void*>(sys::call(SYS_mmap, sys::as_arg(hint), static_cast<long>(size), protection,
+                                 flags, fd, offset));
+}
+int early_munmap(void* address, size_t size) noexcept {
+  return answer<int>(sys::call(SYS_munmap, sys::as_arg(address), static_cast<long>(size)));
+}
+void* early_mremap(void* old, size_t old_size, size_t size, int flags, ...) noexcept {
+  void* target = nullptr;
+  if ((flags & MREMAP_FIXED) != 0) {
+    va_list list;
+    va_start(list, flags);
+    target = va_arg(list, void*);
+    va_end(list);
+  }
+  return answer<void*>(sys::call(SYS_mremap, sys::as_arg(old), static_cast<long>(old_size),
+                                 static_cast<long>(size), flags, sys::as_arg(target)));
+}
+int early_mprotect(void* address, size_t size, int protection) noexcept {
+  return answer<int>(
+      sys::call(SYS_mprotect, sys::as_arg(address), static_cast<long>(size), protection));
+}
+
 constexpr Real kUnresolved = [] {
   Real table{};
   table.malloc = early_malloc;
@@ -65,6 +105,11 @@ constexpr Real kUnresolved = [] {
   table.realloc = early_realloc;
   table.free = early_free;
   table.malloc_usable_size = early_usable_size;
+  table.mmap = early_mmap;
+  table.munmap = early_munmap;
+  table.mremap = early_mremap;
+  table.mprotect = early_mprotect;
+  table.sbrk = __sbrk;
   return table;
 }();
 

@@ -3,7 +3,8 @@
 //
 // Thread-safety: `resolve` runs in the first hook that is called, or in the constructor; the table
 // is constant afterwards. Callable from a hook: yes. Calls through the table never go through null:
-// the hot heap entries start as functions that resolve first, and `resolve` answers every other use.
+// the hot heap entries start as functions that resolve first, those of the map family as system calls,
+// and `resolve` answers every other use.
 #pragma once
 
 #include <spawn.h>
@@ -26,7 +27,7 @@ namespace interpose {
 // Fills `real`. While it runs, allocations of dlsym itself come from the bootstrap arena.
 void resolve() noexcept;
 bool resolved() noexcept;
-// Every hook but malloc and its kin (which have early entries) may be the first that runs.
+// Every other hook may be the first that runs.
 inline void ensure_resolved() noexcept {
   if (!resolved()) [[unlikely]] resolve();
 }

@@ -16,10 +16,12 @@ TEXTS = (
     "can't allocate memory",
     "DefaultCPUAllocator",
     "not enough memory",
+    "Not enough memory",  # orjson
     "Cannot allocate memory",
     "Unable to allocate",
     "std::bad_alloc",
     "bad allocation",
+    "PyObject pointer is null",  # PyO3, Rust's bridge to Python: its PanicException is no Exception
     # SystemError of interpreters that find no room for a frame and forget to say so.
     "NULL without setting an exception",
     "error return without exception set",
@@ -49,7 +51,7 @@ def ran_out(exception):
         return True
     if isinstance(exception, OSError) and exception.errno == errno.ENOMEM:
         return True
-    if not isinstance(exception, Exception):
+    if not isinstance(exception, Exception) and type(exception).__module__ != "pyo3_runtime":
         return False
     try:
         text = str(exception)[:4096]
