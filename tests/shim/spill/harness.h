@@ -136,9 +136,18 @@ inline void configure(Bytes limit = kGiB, Bytes cap = -1, const char* folder = d
   spill::configure(values, limit);
 }
 
-inline spill::Result lend(Raw& raw, Bytes copy_budget = 0) {
+inline spill::Result lend_once(Raw& raw, Bytes copy_budget = 0) {
   spill::Result result;
   raw.run([&] { result = spill::lend(copy_budget); });
+  return result;
+}
+
+// On a busy machine a thread may not get its turn in time; the watchdog tries again too.
+inline spill::Result lend(Raw& raw, Bytes copy_budget = 0) {
+  spill::Result result = lend_once(raw, copy_budget);
+  for (int i = 0; i < 30 && result.outcome == spill::Outcome::kNotStopped; ++i) {
+    result = lend_once(raw, copy_budget);
+  }
   return result;
 }
 
