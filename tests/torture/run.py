@@ -208,6 +208,7 @@ def main():
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="at once")
     parser.add_argument("--largest", type=int, default=1024, help="MiB of the largest group")
+    parser.add_argument("--engine", choices=("c", "python"), help="only the seeds of one")
     parser.add_argument("--replay", type=int, metavar="SEED")
     parser.add_argument("--bare", action="store_true", help="with --replay: without oomguard")
     options = parser.parse_args()
@@ -218,6 +219,7 @@ def main():
     if options.replay is not None:
         return replay(options.replay, options.largest, options.bare)
     seeds = range(options.first, options.first + options.seeds)
+    seeds = [seed for seed in seeds if options.engine in (None, case_of(seed, 1024).engine)]
     failures, kinds = run_all(seeds, options.largest, options.jobs)
     print(json.dumps(dict(kinds)))
     if failures:
