@@ -2,8 +2,8 @@
 //
 // Charged: writable private anonymous mappings, shared anonymous ones, reservations that mprotect
 // makes writable, growth by mremap. Not charged: PROT_NONE, MAP_NORESERVE, files, huge-page pools.
-// brk and sbrk are observed only: libc's own allocator does not come through here, and whoever calls
-// them himself cannot be refused half-way.
+// A break that is moved up is charged too: libc's own allocator does not come through here, so it is a
+// program's own allocator, and the call may fail with ENOMEM.
 #include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -106,6 +106,14 @@ OOMGUARD_COLD int cold_protect(void* address, size_t size, int protection,
   return real.mprotect(address, size, protection);
 }
 
+// The break may go up by so much; else errno says why not.
+bool moves_up(size_t growth, const void* caller) noexcept {
+  if (spend(growth)) return true;
+  const Admission admission(RequestKind::kBrk, growth, caller);
+  if (!admission.granted()) errno = ENOMEM;
+  return admission.granted();
+}
+
 }  // namespace
 }  // namespace oomguard::interpose
 
@@ -151,12 +159,15 @@ OOMGUARD_EXPORT int mprotect(void* address, size_t size, int protection) noexcep
 
 OOMGUARD_EXPORT int brk(void* address) noexcept {
   ensure_resolved();
+  const auto now = reinterpret_cast<uintptr_t>(real.sbrk(0));
+  const auto wanted = reinterpret_cast<uintptr_t>(address);
+  if (wanted > now && !moves_up(wanted - now, __builtin_return_address(0))) return -1;
   return real.brk(address);
 }
 
 OOMGUARD_EXPORT void* sbrk(intptr_t increment) noexcept {
-  if (increment > 0 && !spend(static_cast<size_t>(increment))) {
-    const Admission observed(RequestKind::kBrk, 0, __builtin_return_address(0));
+  if (increment > 0 && !moves_up(static_cast<size_t>(increment), __builtin_return_address(0))) {
+    return reinterpret_cast<void*>(-1);
   }
   return real.sbrk(increment);
 }
