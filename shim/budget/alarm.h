@@ -14,6 +14,8 @@ class Alarm {
   // 0 takes the signal back.
   void set_signal(int signal_number) noexcept { signal_.store(signal_number); }
   int signal() const noexcept { return signal_.load(); }
+  // The signal, which nobody sends from now on; set_signal gives it back.
+  int32_t take_signal() noexcept { return signal_.exchange(0); }
   // A handler is in place and the last alarm was handled (or was sent long ago and lost).
   bool ready(int64_t now_ns) const noexcept;
   // Sends for refusal `number`; false where it was not ready.

@@ -148,6 +148,7 @@ void GroupTable::find_tree(int32_t pid, uint64_t start_ticks) noexcept {
   if (const Slot* before = find(pid, start_ticks); before != nullptr) {
     tree_ = before->tree.load(kRelaxed);
     origin_ = before->origin.load(kRelaxed);
+    child_score_ = before->child_score.load(kRelaxed);
     return;
   }
   const bool alone = std::all_of(std::begin(file()->slots), std::end(file()->slots),
@@ -161,6 +162,7 @@ void GroupTable::find_tree(int32_t pid, uint64_t start_ticks) noexcept {
     if (const Slot* slot = find(ancestor, status.start_ticks); slot != nullptr) {
       tree_ = slot->tree.load(kRelaxed);
       origin_ = ancestor;
+      child_score_ = slot->child_score.load(kRelaxed);
       return;
     }
     ancestor = status.parent_pid;
@@ -196,6 +198,7 @@ bool GroupTable::open(const char* directory, uint64_t group_key, uint64_t budget
     slot.tree.store(tree_, kRelaxed);
     slot.budget.store(budget, kRelaxed);
     slot.origin.store(origin_, kRelaxed);
+    slot.child_score.store(child_score_, kRelaxed);
     slot.heartbeat_ns.store(sys::monotonic_ns(), std::memory_order_release);
     own_.store(&slot, std::memory_order_release);
     return true;
@@ -257,6 +260,11 @@ void GroupTable::refresh_others(int64_t now_ns) noexcept {
       if (slot.in_flight.load(kRelaxed) > 0 && slot.heartbeat_ns.load(kRelaxed) < now_ns) asked = true;
     }
   }
+}
+
+void GroupTable::set_child_score(int32_t score) noexcept {
+  child_score_ = score;
+  if (Slot* slot = own(); slot != nullptr) slot->child_score.store(score, kRelaxed);
 }
 
 void GroupTable::sweep(int64_t now_ns) noexcept {

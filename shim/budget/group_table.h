@@ -32,6 +32,7 @@ class GroupTable {
     std::atomic<uint64_t> start_ticks; // of the process: a number is given again
     std::atomic<uint64_t> tree;        // the same for all of one tree
     std::atomic<uint64_t> budget;      // the one it counts against: a tree may have several
+    std::atomic<int32_t> child_score;  // oom_score_adj that its children get (children/oom_score.h)
     std::atomic<uint32_t> wake;        // neighbours ask for a fresh sample (futex word)
   };
 
@@ -46,6 +47,9 @@ class GroupTable {
   Slot* own() const noexcept { return own_.load(std::memory_order_acquire); }
   uint64_t tree() const noexcept { return tree_; }
   int32_t origin() const noexcept { return origin_; }
+  // What the tree's children get, found with the tree.
+  int32_t child_score() const noexcept { return child_score_; }
+  void set_child_score(int32_t score) noexcept;
 
   struct Others {
     int64_t pending;
@@ -80,6 +84,7 @@ class GroupTable {
   uint64_t budget_ = 0;
   int32_t origin_ = 0;
   int32_t pid_ = 0;
+  int32_t child_score_ = 0;
   uint32_t swept_ = 0;
 };
 

@@ -18,6 +18,8 @@
 #include "shim/budget/tree.h"
 #include "shim/budget/watchdog.h"
 #include "shim/children/children.h"
+#include "shim/children/oom_score.h"
+#include "shim/children/scratch.h"
 #include "shim/core/session.h"
 #include "shim/core/thread_state.h"
 #include "shim/interpose/real.h"
@@ -76,6 +78,8 @@ void after_fork_in_parent() noexcept {
 }
 
 void after_fork_in_child() noexcept {
+  children::remember_process();
+  children::make_first_victim(0);
   thread_state.thread_id = 0;
   thread_state.credit = 0;
   budget::ledger.on_fork_child();
@@ -104,6 +108,19 @@ void find_interpreter() noexcept {
                                reinterpret_cast<void* (*)()>(this_thread));
 }
 
+// The root decides for its whole tree: deeper ones are not raised again and again.
+void prefer_children_as_victims() noexcept {
+  if (budget::group_table.origin() != 0) {
+    children::set_child_score(budget::group_table.child_score());
+    children::make_first_victim(0);  // posix_spawn's child cannot be told before it is here
+    return;
+  }
+  const int own = children::own_score();
+  if (own == children::kNoScore) return;
+  children::set_child_score(children::raised(own));
+  budget::group_table.set_child_score(children::child_score());
+}
+
 // `is_root`: of a tree of its own, whoever started it.
 void guard(const options::Values& values, bool is_root) noexcept {
   gate.start();
@@ -121,6 +138,7 @@ void guard(const options::Values& values, bool is_root) noexcept {
   spill::configure(values, limit);
   if (is_root) budget::group_table.begin_tree();
   budget::tree::join(gate.probe);
+  prefer_children_as_victims();
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   gate.set_mode(budget::Gate::Mode::kOn);
   budget::watchdog::allow();

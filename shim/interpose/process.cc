@@ -20,66 +20,65 @@ using oomguard::interpose::copy_arguments;
 using oomguard::interpose::count_arguments;
 using oomguard::interpose::execute;
 using oomguard::interpose::real_execveat;
-using oomguard::interpose::with_child_environment;
+using oomguard::interpose::spawn;
 
-OOMGUARD_EXPORT int execve(const char* path, char* const argv[], char* const envp[]) noexcept {
+namespace {
+
+int replace(const char* path, char* const* argv, char* const* envp) noexcept {
   return execute({.path = path}, envp,
                  [&](char* const* env) { return real.execve(path, argv, env); });
 }
 
-OOMGUARD_EXPORT int execv(const char* path, char* const argv[]) noexcept {
-  return execute({.path = path}, environ,
-                 [&](char* const* env) { return real.execve(path, argv, env); });
-}
-
-OOMGUARD_EXPORT int execvpe(const char* file, char* const argv[], char* const envp[]) noexcept {
+int replace_searching(const char* file, char* const* argv, char* const* envp) noexcept {
   return execute({.path = file, .search_path = true}, envp,
                  [&](char* const* env) { return real.execvpe(file, argv, env); });
 }
 
-OOMGUARD_EXPORT int execvp(const char* file, char* const argv[]) noexcept {
-  return execute({.path = file, .search_path = true}, environ,
-                 [&](char* const* env) { return real.execvpe(file, argv, env); });
+}  // namespace
+
+OOMGUARD_EXPORT int execve(const char* path, char* const argv[], char* const envp[]) noexcept {
+  return replace(path, argv, envp);
 }
 
+OOMGUARD_EXPORT int execv(const char* path, char* const argv[]) noexcept {
+  return replace(path, argv, environ);
+}
+
+OOMGUARD_EXPORT int execvpe(const char* file, char* const argv[], char* const envp[]) noexcept {
+  return replace_searching(file, argv, envp);
+}
+
+OOMGUARD_EXPORT int execvp(const char* file, char* const argv[]) noexcept {
+  return replace_searching(file, argv, environ);
+}
+
+// The arguments as an array on the stack of the function that uses it.
+#define OOMGUARD_COLLECT_ARGUMENTS(first, list)                                             \
+  va_list list;                                                                             \
+  va_start(list, first);                                                                    \
+  const size_t count = count_arguments(first, &list);                                       \
+  va_end(list);                                                                             \
+  va_start(list, first);                                                                    \
+  auto** argv = static_cast<char**>(__builtin_alloca((count + 1) * sizeof(char*)));         \
+  copy_arguments(first, &list, argv)
+
 OOMGUARD_EXPORT int execl(const char* path, const char* argument, ...) noexcept {
-  va_list list;
-  va_start(list, argument);
-  const size_t count = count_arguments(argument, &list);
+  OOMGUARD_COLLECT_ARGUMENTS(argument, list);
   va_end(list);
-  va_start(list, argument);
-  auto** argv = static_cast<char**>(__builtin_alloca((count + 1) * sizeof(char*)));
-  copy_arguments(argument, &list, argv);
-  va_end(list);
-  return execute({.path = path}, environ,
-                 [&](char* const* env) { return real.execve(path, argv, env); });
+  return replace(path, argv, environ);
 }
 
 OOMGUARD_EXPORT int execlp(const char* file, const char* argument, ...) noexcept {
-  va_list list;
-  va_start(list, argument);
-  const size_t count = count_arguments(argument, &list);
+  OOMGUARD_COLLECT_ARGUMENTS(argument, list);
   va_end(list);
-  va_start(list, argument);
-  auto** argv = static_cast<char**>(__builtin_alloca((count + 1) * sizeof(char*)));
-  copy_arguments(argument, &list, argv);
-  va_end(list);
-  return execute({.path = file, .search_path = true}, environ,
-                 [&](char* const* env) { return real.execvpe(file, argv, env); });
+  return replace_searching(file, argv, environ);
 }
 
 OOMGUARD_EXPORT int execle(const char* path, const char* argument, ...) noexcept {
-  va_list list;
-  va_start(list, argument);
-  const size_t count = count_arguments(argument, &list);
-  va_end(list);
-  va_start(list, argument);
-  auto** argv = static_cast<char**>(__builtin_alloca((count + 1) * sizeof(char*)));
-  copy_arguments(argument, &list, argv);
+  OOMGUARD_COLLECT_ARGUMENTS(argument, list);
   char* const* envp = va_arg(list, char* const*);
   va_end(list);
-  return execute({.path = path}, envp,
-                 [&](char* const* env) { return real.execve(path, argv, env); });
+  return replace(path, argv, envp);
 }
 
 OOMGUARD_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) noexcept {
@@ -97,8 +96,8 @@ OOMGUARD_EXPORT int posix_spawn(pid_t* pid, const char* path,
                                 const posix_spawn_file_actions_t* actions,
                                 const posix_spawnattr_t* attributes, char* const argv[],
                                 char* const envp[]) {
-  return with_child_environment({.path = path}, envp, [&](char* const* env) {
-    return real.posix_spawn(pid, path, actions, attributes, argv, env);
+  return spawn(pid, {.path = path}, envp, [&](pid_t* started, char* const* env) {
+    return real.posix_spawn(started, path, actions, attributes, argv, env);
   });
 }
 
@@ -106,7 +105,8 @@ OOMGUARD_EXPORT int posix_spawnp(pid_t* pid, const char* file,
                                  const posix_spawn_file_actions_t* actions,
                                  const posix_spawnattr_t* attributes, char* const argv[],
                                  char* const envp[]) {
-  return with_child_environment({.path = file, .search_path = true}, envp, [&](char* const* env) {
-    return real.posix_spawnp(pid, file, actions, attributes, argv, env);
+  const Target target{.path = file, .search_path = true};
+  return spawn(pid, target, envp, [&](pid_t* started, char* const* env) {
+    return real.posix_spawnp(started, file, actions, attributes, argv, env);
   });
 }

@@ -13,9 +13,10 @@
 
 #include "collector/probe/syscall.h"
 #include "shim/children/children.h"
+#include "shim/children/oom_score.h"
 #include "shim/children/scratch.h"
 #include "shim/core/engine.h"
-#include "shim/core/session.h"
+#include "shim/core/exec.h"
 #include "shim/interpose/real.h"
 
 namespace oomguard::interpose {
@@ -35,13 +36,24 @@ int with_child_environment(const children::Target& target, char* const* envp, Ca
   return call(scratch.data() != nullptr ? children::drop(envp, scratch.data(), bytes) : envp);
 }
 
-// The same for calls that replace this process: its flight file says so, until one of them fails.
+// The same for calls that replace this process, or the child that vfork made of it.
 template <typename Call>
 int execute(const children::Target& target, char* const* envp, Call call) {
-  session::before_exec();
-  const int status = with_child_environment(target, envp, call);
-  session::exec_failed();
-  return status;
+  if (children::in_vfork_child()) children::make_first_victim(0);
+  const Executing executing;
+  return with_child_environment(target, envp, call);
+}
+
+// The same for calls that start a child in which nothing of ours runs before exec.
+template <typename Call>
+int spawn(pid_t* pid, const children::Target& target, char* const* envp, Call call) {
+  pid_t started = 0;
+  const int error = with_child_environment(
+      target, envp, [&](char* const* env) { return call(&started, env); });
+  if (error != 0) return error;
+  children::make_first_victim(started);
+  if (pid != nullptr) *pid = started;
+  return 0;
 }
 
 // execveat came with glibc 2.34; the system call is older.

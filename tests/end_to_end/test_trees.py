@@ -30,3 +30,33 @@ def test_a_session_of_its_own_does_not_leave_the_tree():
 def test_a_killed_member_gives_its_share_back_before_anybody_waited_for_it():
     run = trees("killed_member", OOMGUARD_BUDGET="350M")
     assert run.result == {"held": [200, 0, 200]}, run
+
+
+def test_children_are_taken_before_the_program_that_started_them():
+    run = trees("scores")
+    step = min(500, 1000 - int(open("/proc/self/oom_score_adj").read()))
+    assert set(run.result.values()) == {step}, run
+
+
+def test_bare_children_stay_as_they_were():
+    run = trees("scores", guarded=False)
+    assert set(run.result.values()) == {0}, run
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_greedy_worker_gets_its_exception_and_the_parent_lives(method):
+    run = trees(f"greedy_{method}_worker", limit=harness.SMALL_LIMIT)
+    assert run.result == {"end": "MemoryError", "sums": [3, 7], "kept": 100}, run
+    assert run.oom_kills == 0, run
+
+
+def test_the_kernel_takes_the_bare_parent_of_a_greedy_child():
+    run = trees("greedy_stranger", guarded=False, limit=harness.SMALL_LIMIT)
+    assert run.finished.killed, run
+
+
+def test_the_kernel_takes_a_greedy_child_that_is_not_guarded():
+    for _ in range(3):
+        run = trees("greedy_stranger", limit=harness.SMALL_LIMIT, OOMGUARD_CHILDREN="none")
+        assert run.result == {"child": -9, "kept": 330}, run
+        assert run.oom_kills == 1, run

@@ -122,7 +122,104 @@ def killed_member():
     return {"held": got}
 
 
-CASES = [shared_by_fork, copied_after_fork, other_sessions, killed_member]
+PID = os.getpid()
+SCORE = "print(open('/proc/self/oom_score_adj').read())"
+
+
+def own_score(_=None):
+    with open("/proc/self/oom_score_adj") as file:
+        return int(file.read())
+
+
+def spawned_score(start):
+    """`start` runs a command and says what it printed."""
+    return int(start([sys.executable, "-c", SCORE]))
+
+
+def forked_score(fork):
+    ready, said = os.pipe()
+    if fork() == 0:
+        os.write(said, str(own_score()).encode())
+        os._exit(0)
+    return int(os.read(ready, 16))
+
+
+def fork_twice():
+    if os.fork() == 0 and os.fork() != 0:
+        os._exit(0)  # the one in between
+    return os.getpid() == PID
+
+
+def posix_spawn(command):
+    ready, said = os.pipe()
+    os.posix_spawn(command[0], command, os.environ,
+                   file_actions=[(os.POSIX_SPAWN_DUP2, said, 1)])
+    return os.read(ready, 16)
+
+
+def scores():
+    """How much higher than here oom_score_adj is in children."""
+    output = subprocess.check_output
+    before = own_score()
+    seen = {
+        "fork": forked_score(os.fork),
+        "forkpty": forked_score(lambda: os.forkpty()[0]),
+        "fork in a fork": forked_score(fork_twice),
+        "subprocess": spawned_score(output),
+        "subprocess with preexec_fn": spawned_score(lambda c: output(c, preexec_fn=lambda: None)),
+        "posix_spawn": spawned_score(posix_spawn),
+        "popen": spawned_score(lambda c: os.popen('%s -c "%s"' % (c[0], c[2])).read()),
+        "through env": spawned_score(lambda c: output(["env", *c])),
+        "unguarded": spawned_score(lambda c: output(c, env={})),
+        "not Python": int(output(["cat", "/proc/self/oom_score_adj"])),
+    }
+    for method in multiprocessing.get_all_start_methods():
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            seen[method] = pool.map(own_score, [0])[0]
+    assert own_score() == before
+    return {how: score - before for how, score in seen.items()}
+
+
+def eat(_=None):
+    held = []
+    while True:
+        held.append(fill(8))
+
+
+def greedy_worker(method):
+    """A worker eats everything. The pool says so, and goes on."""
+    kept = fill(100)
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        try:
+            pool.apply_async(eat).get(60)
+            end = "nothing"
+        except BaseException as error:
+            end = type(error).__name__
+        sums = pool.map(sum, [[1, 2], [3, 4]])
+    return {"end": end, "sums": sums, "kept": len(kept) // MIB}
+
+
+def greedy_fork_worker():
+    return greedy_worker("fork")
+
+
+def greedy_spawn_worker():
+    return greedy_worker("spawn")
+
+
+def greedy_forkserver_worker():
+    return greedy_worker("forkserver")
+
+
+def greedy_stranger():
+    """A child that is not guarded eats everything beside a parent that holds more than it."""
+    kept = fill(330)
+    child = subprocess.run([sys.executable, "-c", "x = [b'x' * (1 << 20) for _ in range(1 << 20)]"])
+    return {"child": child.returncode, "kept": len(kept) // MIB}
+
+
+CASES = [greedy_fork_worker, greedy_spawn_worker, greedy_forkserver_worker, greedy_stranger,
+         scores, shared_by_fork, copied_after_fork, other_sessions, killed_member]
 
 if __name__ == "__main__":
     signal.alarm(120)
