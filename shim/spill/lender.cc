@@ -77,7 +77,10 @@ void notice_new_thread() noexcept {
 
 bool open_store() noexcept {
   notice_new_thread();
-  if (g_store.is_open()) return true;
+  if (g_store.is_open()) {
+    if (!active()) g_left.store(g_store.left(0), kRelaxed);
+    return true;
+  }
   const int64_t now_ns = sys::monotonic_ns();
   if (g_looked_ns != 0 && now_ns - g_looked_ns < kLookAgainNs && g_store_problem[0] != '\0') {
     return false;

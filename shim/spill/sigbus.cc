@@ -2,7 +2,6 @@
 
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 
 #include <cstdint>
 
@@ -10,6 +9,7 @@
 #include "collector/probe/syscall.h"
 #include "shim/spill/kernel_action.h"
 #include "shim/spill/ranges.h"
+#include "shim/spill/readable.h"
 
 namespace oomguard::spill {
 namespace {
@@ -22,20 +22,16 @@ bool is_error(long result) { return result < 0 && result > -4096; }
 
 // Reading needs no disk space. It fails where the disk has an error, and then nothing is answered.
 bool make_private(uintptr_t page) noexcept {
+  if (!is_readable(page)) return false;
   const long size = static_cast<long>(probe::page_size());
   const long copy = sys::call(SYS_mmap, 0, size, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (is_error(copy)) return false;
-  const iovec to{reinterpret_cast<void*>(copy), static_cast<size_t>(size)};
-  const iovec from{reinterpret_cast<void*>(page), static_cast<size_t>(size)};
-  const bool copied = sys::call(SYS_process_vm_readv, sys::call(SYS_getpid), sys::as_arg(&to), 1,
-                                sys::as_arg(&from), 1, 0) == size;
-  if (copied && !is_error(sys::call(SYS_mremap, copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
-                                    static_cast<long>(page)))) {
-    return true;
-  }
-  sys::call(SYS_munmap, copy, size);
-  return false;
+  const auto* from = reinterpret_cast<const volatile uint64_t*>(page);
+  auto* to = reinterpret_cast<volatile uint64_t*>(copy);
+  for (size_t i = 0; i < static_cast<size_t>(size) / sizeof *to; ++i) to[i] = from[i];
+  return !is_error(sys::call(SYS_mremap, copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+                             static_cast<long>(page)));
 }
 
 void by_default(siginfo_t* info) noexcept {

@@ -166,7 +166,7 @@ bool stop_threads(int64_t wait_ns) noexcept {
   if (!install()) return false;
   g_count = 0;
   g_too_many = false;
-  g_generation.fetch_add(1, std::memory_order_acq_rel);
+  g_generation.store((g_generation.load() + 1) | 1);
   note_thread(nullptr, static_cast<int32_t>(sys::call(SYS_gettid)));
   g_threads[0].state = State::kGone;  // ourselves
   const int64_t start_ns = sys::monotonic_ns();

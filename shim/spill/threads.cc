@@ -4,6 +4,7 @@
 #include <sys/uio.h>
 
 #include "collector/probe/syscall.h"
+#include "shim/spill/readable.h"
 
 namespace oomguard::spill {
 namespace {
@@ -86,13 +87,6 @@ void read_call(Text text, ThreadLook* out) {
   }
 }
 
-bool read_own(uintptr_t address, void* out, size_t size) {
-  const iovec local{out, size};
-  const iovec remote{reinterpret_cast<void*>(address), size};
-  return sys::call(SYS_process_vm_readv, sys::call(SYS_getpid), sys::as_arg(&local), 1,
-                   sys::as_arg(&remote), 1, 0) == static_cast<long>(size);
-}
-
 bool inside(uintptr_t address, uintptr_t start, uintptr_t end) {
   return address >= start && address < end;
 }
@@ -102,7 +96,7 @@ bool list_points_into(uintptr_t list, size_t count, uintptr_t start, uintptr_t e
   if (count > 1024) return true;
   for (size_t i = 0; i < count; ++i) {
     iovec entry;
-    if (!read_own(list + i * sizeof entry, &entry, sizeof entry)) return true;
+    if (!read_object(list + i * sizeof entry, &entry)) return true;
     const uintptr_t base = reinterpret_cast<uintptr_t>(entry.iov_base);
     if (inside(base, start, end) || (base < start && entry.iov_len > start - base)) return true;
   }
@@ -111,7 +105,7 @@ bool list_points_into(uintptr_t list, size_t count, uintptr_t start, uintptr_t e
 
 bool message_points_into(uintptr_t address, uintptr_t start, uintptr_t end) {
   msghdr message;
-  if (!read_own(address, &message, sizeof message)) return true;
+  if (!read_object(address, &message)) return true;
   return inside(reinterpret_cast<uintptr_t>(message.msg_name), start, end) ||
          inside(reinterpret_cast<uintptr_t>(message.msg_control), start, end) ||
          list_points_into(reinterpret_cast<uintptr_t>(message.msg_iov), message.msg_iovlen, start,

@@ -80,6 +80,10 @@ TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
   EXPECT_EQ(parsed(Id::kChildren, "all").children, Children::kAll);
   EXPECT_EQ(parsed(Id::kOnLimit, "warn").on_limit, OnLimit::kWarn);
   EXPECT_EQ(parsed(Id::kOnLimit, "exit").on_limit, OnLimit::kExit);
+  EXPECT_STREQ(parsed(Id::kSpillDirectory, "/var/tmp").spill_directory, "/var/tmp");
+  EXPECT_EQ(parsed(Id::kSpillLimit, "2GiB").spill_limit_bytes, int64_t{2} << 30);
+  EXPECT_EQ(parsed(Id::kSpillLimit, "0").spill_limit_bytes, 0);
+  EXPECT_EQ(parsed(Id::kSpillLimit, "auto").spill_limit_bytes, -1);
   EXPECT_EQ(parsed(Id::kExitCode, "137").refusal_exit_code, 137);
   EXPECT_EQ(parsed(Id::kExitCode, "keep").refusal_exit_code, 0);
   EXPECT_STREQ(parsed(Id::kDirectory, "/var/tmp/x").directory, "/var/tmp/x");
@@ -87,6 +91,8 @@ TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
   expect_rejected(Id::kSwapShare, "50");
   expect_rejected(Id::kChildren, "bash");
   expect_rejected(Id::kOnLimit, "kill");
+  expect_rejected(Id::kSpillDirectory, "tmp");
+  expect_rejected(Id::kSpillLimit, "half");
   expect_rejected(Id::kExitCode, "1");
   expect_rejected(Id::kDirectory, "relative");
   expect_rejected(Id::kDirectory, ("/" + std::string(201, 'd')).c_str());
