@@ -40,37 +40,45 @@ int read_reclaimable(State& state, Group& group, Level* level) {
   return 0;
 }
 
-// Swap that this group alone would still allow; kUnlimited where it sets no limit.
-Bytes own_swap_room(Group& group) {
-  const Bytes limit = group.swap_limit.load(kRelaxed);
-  if (limit == kUnlimited) return kUnlimited;
-  Bytes used;
-  const GroupFile file = kSwapUsageFile;
-  if (read_single(group.files[file], {group.path, group_file_name(group.kind, file)}, &used) != 0) {
-    return 0;
-  }
-  if (group.kind == LimitKind::kCgroupV2) return not_negative(limit - used);
-  // v1 counts memory and swap together: of what memory + swap may still grow by, the part that
-  // memory alone may grow by is no swap.
-  const Bytes memory_limit = group.limit.load(kRelaxed);
-  Bytes memory;
-  if (memory_limit == kUnlimited ||
-      read_single(group.files[kUsageFile], {group.path, group_file_name(group.kind, kUsageFile)},
-                  &memory) != 0) {
-    return not_negative(limit - used);
-  }
-  return not_negative((limit - used) - not_negative(memory_limit - memory));
+struct Swap {
+  Bytes room;  // kUnlimited where the group sets no limit
+  Bytes used;  // 0 where that is not counted
+};
+
+Bytes read_file(Group& group, GroupFile file, Bytes otherwise) {
+  Bytes value;
+  const int error =
+      read_single(group.files[file], {group.path, group_file_name(group.kind, file)}, &value);
+  return error == 0 ? value : otherwise;
 }
 
-// Fills `rooms`: a group's swap is limited by its own rule and by those of all groups above it.
-void read_swap_rooms(State& state, GroupTable& table, Bytes* rooms) {
+// What this group alone would still allow, and what it uses.
+Swap own_swap(Group& group) {
+  const Bytes limit = group.swap_limit.load(kRelaxed);
+  const Bytes counted = read_file(group, kSwapUsageFile, -1);
+  if (counted < 0) return {limit == kUnlimited ? kUnlimited : 0, 0};
+  if (group.kind == LimitKind::kCgroupV2) {
+    return {limit == kUnlimited ? kUnlimited : not_negative(limit - counted), counted};
+  }
+  // v1 counts memory and swap together: of what memory + swap may still grow by, the part that
+  // memory alone may grow by is no swap.
+  const Bytes memory = read_file(group, kUsageFile, counted);
+  const Bytes used = not_negative(counted - memory);
+  if (limit == kUnlimited) return {kUnlimited, used};
+  const Bytes memory_limit = group.limit.load(kRelaxed);
+  const Bytes memory_left = memory_limit == kUnlimited ? 0 : not_negative(memory_limit - memory);
+  return {not_negative(limit - counted - memory_left), used};
+}
+
+// Fills `swaps`: a group's swap is limited by its own rule and by those of all groups above it.
+void read_swaps(State& state, GroupTable& table, Swap* swaps) {
   Bytes room = not_negative(state.swap_free.load(kRelaxed));
   for (uint32_t i = table.count; i-- > 0;) {
     Group& group = table.groups[i];
-    const Bytes own = room > 0 ? own_swap_room(group) : 0;
+    swaps[i] = room > 0 ? own_swap(group) : Swap{0, 0};
     // v1 limits a sum, which each level answers for itself.
-    rooms[i] = min_of(room, own);
-    if (group.kind == LimitKind::kCgroupV2) room = rooms[i];
+    swaps[i].room = min_of(room, swaps[i].room);
+    if (group.kind == LimitKind::kCgroupV2) room = swaps[i].room;
   }
 }
 
@@ -110,8 +118,8 @@ Bytes rlimit_of(State& state, int resource) {
 
 void add_group_levels(State& state, GroupTable& table, uint32_t table_index, Depth depth,
                       Reading* out) {
-  Bytes rooms[kMaxGroups];
-  if (depth == Depth::kFull) read_swap_rooms(state, table, rooms);
+  Swap swaps[kMaxGroups];
+  if (depth == Depth::kFull) read_swaps(state, table, swaps);
   for (uint32_t i = 0; i < table.count; ++i) {
     Group& group = table.groups[i];
     const Bytes limit = group.limit.load(kRelaxed);
@@ -127,7 +135,8 @@ void add_group_levels(State& state, GroupTable& table, uint32_t table_index, Dep
     level->is_high = group.is_high.load(kRelaxed);
     level->path_index = static_cast<uint16_t>(table_index * kMaxGroups + i);
     if (depth == Depth::kCheap) continue;
-    level->swap_room = rooms[i];
+    level->swap_room = swaps[i].room;
+    level->swap_used = swaps[i].used;
     if (read_reclaimable(state, group, level) != 0) {
       // Without its cache the level would refuse what fits.
       count_fault(state);
@@ -162,7 +171,9 @@ void add_machine_level(State& state, Depth depth, Reading* out) {
   if (total <= 0) return;
   Level* level =
       append(out, LimitKind::kMachine, total, total - state.mem_available.load(kRelaxed));
-  if (level != nullptr) level->swap_room = state.swap_free.load(kRelaxed);
+  if (level == nullptr) return;
+  level->swap_room = state.swap_free.load(kRelaxed);
+  level->swap_used = not_negative(state.swap_total.load(kRelaxed) - level->swap_room);
 }
 
 void add_budget_level(State& state, Reading* out) {
@@ -186,12 +197,13 @@ void add_budget_level(State& state, Reading* out) {
 }
 
 bool read_machine(State& state, int64_t now_ns) {
-  KeyedValue wanted[] = {{"MemTotal:"}, {"MemAvailable:"}, {"SwapFree:"}};
-  if (read_keyed(state.meminfo, {state.proc, "meminfo"}, wanted, 3) != 0) return false;
+  KeyedValue wanted[] = {{"MemTotal:"}, {"MemAvailable:"}, {"SwapFree:"}, {"SwapTotal:"}};
+  if (read_keyed(state.meminfo, {state.proc, "meminfo"}, wanted, 4) != 0) return false;
   if (!wanted[0].found || !wanted[1].found) return false;
   state.mem_total.store(wanted[0].value, kRelaxed);
   state.mem_available.store(min_of(wanted[0].value, wanted[1].value), kRelaxed);
   state.swap_free.store(wanted[2].value, kRelaxed);
+  state.swap_total.store(wanted[3].value, kRelaxed);
   state.machine_at_ns.store(now_ns, kRelaxed);
   return true;
 }

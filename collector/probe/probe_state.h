@@ -91,6 +91,7 @@ struct State {
   std::atomic<Bytes> mem_total;
   std::atomic<Bytes> mem_available;
   std::atomic<Bytes> swap_free;
+  std::atomic<Bytes> swap_total;
   std::atomic<int64_t> machine_at_ns;
 
   std::atomic<Bytes> rlimit_as;  // 0: not limited

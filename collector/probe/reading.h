@@ -35,6 +35,7 @@ struct Level {
   Bytes reclaimable;    // active_file + inactive_file of this level, less resident text
   Bytes swap_room;      // swap this level may still use (0 without swap)
   uint16_t path_index;  // Probe::level_path(path_index); 0xffff where the level is no control group
+  Bytes swap_used = 0;  // swap this level uses already
 };
 
 struct Reading {
@@ -50,7 +51,8 @@ struct Headroom {
   uint32_t level = UINT32_MAX;
 };
 
-// min over levels of limit - usage + reclaimable + swap_share_permille/1000 * swap_room.
+// min over levels of limit - usage + reclaimable + swap that counts. What counts is the share of all
+// swap that the level may use, less what it uses already, and never more than what is left.
 // Never below INT64_MIN/2. Pure.
 Headroom headroom(const Reading& reading, uint32_t swap_share_permille);
 

@@ -177,6 +177,7 @@ TEST_F(ProbeTest, SwapOfVersionTwoIsLimitedByEveryGroupAbove) {
   tree_.write("/sys/fs/cgroup/p/g/memory.swap.current", std::to_string(10 * kMiB) + "\n");
   g_probe.refresh();
   EXPECT_EQ(group().swap_room, 30 * kMiB);
+  EXPECT_EQ(group().swap_used, 10 * kMiB);
   tree_.write("/sys/fs/cgroup/p/memory.swap.max", std::to_string(12 * kMiB) + "\n");
   tree_.write("/sys/fs/cgroup/p/memory.swap.current", std::to_string(10 * kMiB) + "\n");
   g_probe.refresh();
@@ -192,17 +193,21 @@ TEST_F(ProbeTest, SwapOfVersionOneIsWhatTheSumLeaves) {
   tree_.cgroup("4:memory:/g\n");
   tree_.v1_group("/g", 100 * kMiB, 60 * kMiB);
   tree_.meminfo(1000 * kMiB, 600 * kMiB, 500 * kMiB);
+  Bytes swap_used = 0;
   const auto swap_room = [&](Bytes limit, Bytes usage) {
     const std::string group = "/sys/fs/cgroup/memory/g/";
     tree_.write(group + "memory.memsw.limit_in_bytes", std::to_string(limit) + "\n");
     tree_.write(group + "memory.memsw.usage_in_bytes", std::to_string(usage) + "\n");
     open();
-    return level_of(read(Depth::kFull), LimitKind::kCgroupV1).swap_room;
+    const Level level = level_of(read(Depth::kFull), LimitKind::kCgroupV1);
+    swap_used = level.swap_used;
+    return level.swap_room;
   };
   EXPECT_EQ(swap_room(9223372036854771712, 60 * kMiB), 500 * kMiB);
   EXPECT_EQ(swap_room(100 * kMiB, 60 * kMiB), 0) << "equal limits: no swap at all";
   EXPECT_EQ(swap_room(130 * kMiB, 60 * kMiB), 30 * kMiB);
   EXPECT_EQ(swap_room(130 * kMiB, 80 * kMiB), 10 * kMiB) << "20 MiB are swapped already";
+  EXPECT_EQ(swap_used, 20 * kMiB);
 }
 
 TEST_F(ProbeTest, AddressSpaceAndDataLimitsWhereTheyAreSet) {

@@ -30,6 +30,14 @@ TEST(Headroom, AddsTheShareOfTheSwap) {
   EXPECT_EQ(headroom(reading_of({level(100, 90, 0, 50)}), 0).bytes, 10);
 }
 
+TEST(Headroom, SwapInUseIsPartOfTheShare) {
+  Level half_full = level(100, 90, 0, 50);
+  half_full.swap_used = 30;
+  EXPECT_EQ(headroom(reading_of({half_full}), 500).bytes, 20) << "half of 80, less 30";
+  EXPECT_EQ(headroom(reading_of({half_full}), 1000).bytes, 60);
+  EXPECT_EQ(headroom(reading_of({half_full}), 200).bytes, 10) << "more is used than the share";
+}
+
 TEST(Headroom, IsNegativeAboveALimit) {
   EXPECT_EQ(headroom(reading_of({level(100, 130)}), 0).bytes, -30);
 }
