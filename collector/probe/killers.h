@@ -15,6 +15,10 @@ namespace oomguard::probe {
 // SwapUsedLimit 90 %, kubelet --eviction-hard memory.available<100Mi.
 [[nodiscard]] Bytes killer_line(const char* comm, Bytes mem_total);
 
+// The same of earlyoom with its arguments, words that each end with a NUL: -m PERCENT[,KILL] or
+// -M KIBIBYTES[,KILL] move it. Pure.
+[[nodiscard]] Bytes earlyoom_line(const char* arguments, size_t size, Bytes mem_total);
+
 // The highest line of all processes in /proc.
 [[nodiscard]] Bytes find_killer_line(Bytes mem_total);
 

@@ -98,6 +98,12 @@ bool read_status(int pid, ProcessStatus* out) {
   return true;
 }
 
+long read_arguments(int pid, char* buffer, size_t size) {
+  char directory[24];
+  process_directory(pid, directory);
+  return read_once({directory, "cmdline"}, buffer, size);
+}
+
 Bytes own_memory() {
   KeyedValue wanted[] = {{"RssAnon:"}, {"RssShmem:"}};
   if (read_keyed_once({"/proc/self", "status"}, wanted, 2) != 0 || !wanted[0].found) return -1;

@@ -27,6 +27,9 @@ struct ProcessStatus {
 // `pid` 0 is the caller's own process. False where there is no such process (any more).
 [[nodiscard]] bool read_status(int pid, ProcessStatus* out);
 
+// The arguments of a process, each ended by a NUL, cut at `size`. Returns their length or -errno.
+long read_arguments(int pid, char* buffer, size_t size);
+
 // RssAnon and RssShmem of the caller's own process: the memory that only it can give back. -1 where
 // it cannot be read. Opens /proc/self/status.
 [[nodiscard]] Bytes own_memory();

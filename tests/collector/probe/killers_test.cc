@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <string>
+
 namespace oomguard::probe {
 namespace {
 
@@ -17,6 +19,24 @@ TEST(Killers, KnowsTheLinesOfTheUsualOnes) {
   EXPECT_EQ(killer_line("kubelet", kTotal), Bytes{100} << 20);
   EXPECT_EQ(killer_line("earlyoomx", kTotal), 0);
   EXPECT_EQ(killer_line("", kTotal), 0);
+}
+
+Bytes line_of(const std::string& arguments) {
+  return earlyoom_line(arguments.data(), arguments.size(), kTotal);
+}
+
+TEST(Killers, EarlyoomsArgumentsMoveItsLine) {
+  using std::string_literals::operator""s;
+  EXPECT_EQ(line_of("earlyoom\0-r\0"s "60\0"s), kTotal / 1000 * 100);
+  EXPECT_EQ(line_of("earlyoom\0-m\0"s "25\0"s), kTotal / 100 * 25);
+  EXPECT_EQ(line_of("earlyoom\0-m4,2\0-s\0"s "100\0"s), kTotal / 100 * 4);
+  EXPECT_EQ(line_of("earlyoom\0-m\0"s "2.5\0"s), kTotal / 100 * 3);
+  EXPECT_EQ(line_of("earlyoom\0-M\0"s "150000,1000\0"s), 150000 * 1024);
+  EXPECT_EQ(line_of("earlyoom\0-m\0"s "25\0-M\0"s "150000\0"s), 150000 * 1024) << "the lower";
+  EXPECT_EQ(line_of("earlyoom\0-m\0none\0"s), kTotal / 1000 * 100);
+  EXPECT_EQ(line_of("earlyoom\0-m\0"s "101\0"s), kTotal / 1000 * 100);
+  EXPECT_EQ(line_of("earlyoom\0-m"s), kTotal / 1000 * 100);
+  EXPECT_EQ(line_of(""), kTotal / 1000 * 100);
 }
 
 TEST(Killers, FindsARunningOneByItsName) {
