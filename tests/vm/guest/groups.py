@@ -136,7 +136,7 @@ def filled_later():
 
 @case
 def filled_later_without_a_disk():
-    return filled_later_in(OOMGUARD_DIR="/dev/shm", OOMGUARD_SPILL_DIR="/dev/shm")
+    return filled_later_in(OOMGUARD_SPILL_DIR="/dev/shm")
 
 
 def namespace(remount):
