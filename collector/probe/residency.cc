@@ -2,6 +2,7 @@
 
 #include <linux/ioctl.h>
 #include <sys/mman.h>
+#include <sys/sysmacros.h>
 
 #include "collector/probe/kernel_text.h"
 #include "collector/probe/mappings.h"
@@ -79,6 +80,13 @@ bool read_entries(int fd, uintptr_t page, uint64_t* entries, size_t count) {
   if (maybe == 0 || !knows_zero_page) return sure;
   const int64_t zero = zero_pages(fd, page * page_size, (page + count) * page_size, page_size);
   return zero < 0 || zero > maybe ? sure : sure + maybe - zero;
+}
+
+bool is_shared_memory(const Mapping& mapping) {
+  if (mapping.of_unnamed_memory()) return true;
+  struct stat folder;
+  const long status = sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg("/dev/shm"), sys::as_arg(&folder), 0);
+  return status == 0 && mapping.major == major(folder.st_dev) && mapping.minor == minor(folder.st_dev);
 }
 
 // Pages of the mapping that are present and still the file's (not copied on write).
@@ -162,15 +170,31 @@ int64_t Residency::touched_bytes(uintptr_t address, size_t size, uint32_t sample
   return static_cast<int64_t>(static_cast<__int128>(size) * touched / seen);
 }
 
-bool Residency::in_file(uintptr_t address) const {
+Backing Residency::backing(uintptr_t address) const {
   const OneShot maps({"/proc/self", "maps"});
-  if (!maps) return false;
+  if (!maps) return Backing::kUnknown;
   CharStream in(maps.fd());
   Mapping mapping;
   while (read_mapping(in, &mapping) && mapping.start <= address) {
-    if (address < mapping.end) return mapping.of_file() && !mapping.of_unnamed_memory();
+    if (address >= mapping.end) continue;
+    if (!mapping.of_file()) return Backing::kPrivate;
+    if (mapping.shared && is_shared_memory(mapping)) return Backing::kSharedMemory;
+    return mapping.of_unnamed_memory() ? Backing::kPrivate : Backing::kFile;
   }
-  return false;
+  return Backing::kUnknown;
+}
+
+int64_t Residency::accessible_bytes() const {
+  const OneShot maps({"/proc/self", "maps"});
+  if (!maps) return -1;
+  CharStream in(maps.fd());
+  Mapping mapping;
+  int64_t sum = 0;
+  while (read_mapping(in, &mapping)) {
+    const bool accessible = mapping.readable || mapping.writable || mapping.executable;
+    if (accessible) sum += static_cast<int64_t>(mapping.end - mapping.start);
+  }
+  return sum;
 }
 
 int64_t Residency::resident_text() const {

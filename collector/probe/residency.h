@@ -13,6 +13,13 @@
 
 namespace oomguard::probe {
 
+enum class Backing : uint8_t {
+  kUnknown,       // nothing there, or it cannot be read
+  kPrivate,       // anonymous memory of this process
+  kSharedMemory,  // shared anonymous memory, memfd, /dev/shm: others may have filled it
+  kFile,
+};
+
 class Residency {
  public:
   constexpr Residency() = default;
@@ -29,9 +36,13 @@ class Residency {
   // range is small. -1: unknown.
   int64_t touched_bytes(uintptr_t address, size_t size, uint32_t samples = 32) const;
 
-  // `address` lies in the mapping of a file; shared memory that has no name does not count as one.
-  // Reads /proc/self/maps up to there. False: it does not, or unknown.
-  bool in_file(uintptr_t address) const;
+  // What the mapping at `address` is made of. Reads /proc/self/maps up to there.
+  Backing backing(uintptr_t address) const;
+  // The same as a question: a file that is on a disk (or on another tmpfs than /dev/shm).
+  bool in_file(uintptr_t address) const { return backing(address) == Backing::kFile; }
+
+  // Bytes of all mappings that can be accessed: what mlockall would fill. -1: unknown.
+  int64_t accessible_bytes() const;
 
   // Bytes of file-backed executable mappings present in this process's page tables. Reads
   // /proc/self/maps; takes 1-10 ms in a torch process, so ask rarely. -1: unknown.

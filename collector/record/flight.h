@@ -33,6 +33,9 @@ enum class EndState : uint32_t {
 
 enum class RequestKind : uint32_t {
   kMalloc = 1, kCalloc, kRealloc, kAligned, kMmap, kMremap, kMprotect, kBrk,
+  kFileWrite,  // write and its kin, to a file in memory
+  kFileSize,   // ftruncate, fallocate and their kin, of a file in memory
+  kPopulate,   // madvise, mlock: fills what is mapped
   kTouch = 32,  // nobody asked: memory that was granted earlier is being filled (watchdog)
 };
 

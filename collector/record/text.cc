@@ -68,6 +68,11 @@ void put_first_line(LineBuffer* out, const Facts& facts, Audience audience) {
   out->end_line();
 }
 
+bool is_for_file(const RefusalRecord& refusal) {
+  return refusal.kind == static_cast<uint32_t>(RequestKind::kFileWrite) ||
+         refusal.kind == static_cast<uint32_t>(RequestKind::kFileSize);
+}
+
 void put_request(LineBuffer* out, const Facts& facts) {
   const RefusalRecord& refusal = facts.refusal;
   if (refusal.kind == static_cast<uint32_t>(RequestKind::kTouch)) {
@@ -75,6 +80,7 @@ void put_request(LineBuffer* out, const Facts& facts) {
   } else {
     out->text("Asked for ");
     put_bytes(out, facts.unit, refusal.request_bytes);
+    if (is_for_file(refusal)) out->text(" in a file that is memory (tmpfs, shared memory)");
     if (refusal.module[0] != '\0') {
       out->text(" (by ");
       put_module(out, refusal.module, sizeof(refusal.module));

@@ -68,6 +68,12 @@ const char* request_name(uint32_t kind) {
       return "mprotect";
     case RequestKind::kBrk:
       return "brk";
+    case RequestKind::kFileWrite:
+      return "write to a file in memory";
+    case RequestKind::kFileSize:
+      return "size of a file in memory";
+    case RequestKind::kPopulate:
+      return "madvise or mlock";
     case RequestKind::kTouch:
       return "memory granted earlier being filled";
   }

@@ -37,6 +37,18 @@ uint32_t online_cpus() noexcept {
   return count > 0 ? count : 1;
 }
 
+// Whoever makes these calls looks at their error, in a way that NULL is not looked at.
+constexpr bool is_answered_by_error(record::RequestKind kind) {
+  return kind == record::RequestKind::kFileWrite || kind == record::RequestKind::kFileSize ||
+         kind == record::RequestKind::kPopulate;
+}
+
+// write and ftruncate are called from signal handlers too, which may have interrupted a thread that
+// holds a lock of libc or of the interpreter.
+constexpr bool is_called_by_handlers(record::RequestKind kind) {
+  return kind == record::RequestKind::kFileWrite || kind == record::RequestKind::kFileSize;
+}
+
 Bytes binding_limit(const probe::Reading& reading, const probe::Headroom& headroom) {
   return headroom.level < reading.level_count ? reading.levels[headroom.level].limit : kNoLimit;
 }
@@ -170,6 +182,7 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
                  ((incident.grace() || privilege_.load(kRelaxed) > 0) &&
                   request.size <= kSmallInGrace);
     out->line = out->small ? now_lines.small : now_lines.large;
+    if (request.kind == record::RequestKind::kFileWrite) out->line = std::max(out->line, reserve() / 8);
     // What a neighbour is about to fill is not a small request's to answer for.
     if (out->small) others.pending = others.in_flight = 0;
     out->neighbours = others.pending + others.in_flight;
@@ -199,6 +212,8 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
 
 // Below the small line (see dip.h): what may be taken there for this request, -1 where nothing.
 Bytes Gate::dip(const Request& request, Bytes headroom, int64_t now_ns) noexcept {
+  // Only some of the writes to a file in memory are looked at, so that each stands for others.
+  if (request.kind == record::RequestKind::kFileWrite) return -1;
   if (request.arena || headroom - request.size < kDipLine) return -1;
   if (privilege_.load(kRelaxed) > 0) return request.size <= kSmallInGrace ? request.size : -1;
   return thread_state.dip.take(request.size, now_ns);
@@ -265,7 +280,7 @@ bool Gate::over_line(const Request& request, int64_t now_ns, Bytes* held,
                      Judgement* judgement) noexcept {
   const Caller caller = request.arena ? Caller::kInterpreter
                                       : behind(classify(request.caller), request.caller);
-  if (request.size < refusable_from(caller)) {
+  if (request.size < refusable_from(caller) && !is_answered_by_error(request.kind)) {
     const Bytes small_line = lines_now().small;
     if (never_refused(caller) && request.size + small_line > judgement->headroom.bytes) {
       owe_exception(request, now_ns, *judgement);
@@ -297,7 +312,8 @@ bool Gate::may_fit_after_relief(const Request& request, int64_t now_ns,
                           judgement.headroom.bytes;
   const bool ask_others = judgement.neighbours > 0 && judgement.neighbours >= shortfall;
   if (ask_others) group_table.refresh_others(now_ns);  // what they published may be a tick old
-  const bool trimmed = incident.claim_relief() && relief::release(shortfall);
+  const bool trimmed = !is_called_by_handlers(request.kind) && incident.claim_relief() &&
+                       relief::release(shortfall);
   return ask_others || trimmed;
 }
 
@@ -340,7 +356,7 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller) 
   if (gate.moved_.load(kRelaxed) && gate.moved_.exchange(false)) gate.probe.refresh();
   if (thread_state.thread_id == 0) gate.threads_.fetch_add(1, kRelaxed);
   const int32_t self = current_thread_id();
-  chores::on_slow_path(self);
+  if (!is_called_by_handlers(kind)) chores::on_slow_path(self);
   gate.last_spender_.store(self, kRelaxed);
   if (size <= static_cast<size_t>(kHuge)) {  // anything larger is the real call's to answer
     const Request request{kind, static_cast<Bytes>(size), caller_};

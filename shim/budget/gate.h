@@ -97,6 +97,9 @@ class Gate {
   bool has_plenty_for(Bytes size) const noexcept;
   // Everything granted since the start; the watchdog compares it with what really grew.
   int64_t granted_total() const noexcept { return granted_.load(std::memory_order_relaxed); }
+  // Bytes by which files in memory grew through this process: its own growth, though in no page table.
+  void count_file_growth(Bytes size) noexcept { file_growth_.fetch_add(size, std::memory_order_relaxed); }
+  int64_t file_growth() const noexcept { return file_growth_.load(std::memory_order_relaxed); }
   int32_t last_spender() const noexcept { return last_spender_.load(std::memory_order_relaxed); }
   uint32_t cpus() const noexcept { return cpus_; }
   uint32_t swap_share() const noexcept { return values_.swap_share_permille; }
@@ -157,6 +160,7 @@ class Gate {
   std::atomic<Descriptors> descriptors_{Descriptors::kOwn};
   std::atomic<bool> moved_{false};  // another group: find it
   std::atomic<int64_t> granted_{0};
+  std::atomic<int64_t> file_growth_{0};
   std::atomic<int64_t> no_arena_until_ns_{0};
   std::atomic<uint32_t> threads_{0};
   std::atomic<int32_t> last_spender_{0};

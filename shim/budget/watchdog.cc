@@ -147,7 +147,7 @@ bool read_limits(Look* look) {
 void read_growth(Look* look) {
   const Bytes memory = probe::own_memory();
   if (memory < 0) return;
-  look->own.update(memory, look->now_ns);
+  look->own.update(memory + gate.file_growth(), look->now_ns);
   look->needed.update(needed_of(look->judgement), look->now_ns);
   look->granted.update(gate.granted_total(), look->now_ns);
   if (look->own.moved()) look->moved_ns = look->now_ns;

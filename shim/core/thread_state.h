@@ -17,6 +17,10 @@ struct ThreadState {
   // Bytes that may be granted without asking anybody. Starts at 0: the first request of a thread
   // takes the slow path. In a process without a gate it is set to the largest value instead.
   uint64_t credit;
+  // Bytes that may be written to files without asking what they are. Signed: a signal handler may
+  // write in the middle of a write, and then some of it goes uncounted.
+  int64_t write_credit;
+  int64_t write_slice;  // what the credit was when a file was looked at last
   int32_t thread_id;    // 0 until the slow path asked
   uint32_t in_slow_path;  // > 0: a hook of ours is at work below; calls pass through
   budget::Dip dip;        // what it may still take below the small line

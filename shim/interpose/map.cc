@@ -1,7 +1,8 @@
 // Hooks of the map family: address space that becomes memory once it is touched.
 //
-// Charged: writable private anonymous mappings, shared anonymous ones, reservations that mprotect
-// makes writable, growth by mremap. Not charged: PROT_NONE, MAP_NORESERVE, files, huge-page pools.
+// Charged: writable private anonymous mappings, shared anonymous ones, what of a file in memory nobody
+// has touched yet, reservations that mprotect makes writable, growth by mremap. Not charged:
+// PROT_NONE, MAP_NORESERVE unless it is filled at once, other files, huge-page pools.
 // A break that is moved up is charged too: libc's own allocator does not come through here, so it is a
 // program's own allocator, and the call may fail with ENOMEM.
 #include <errno.h>
@@ -12,7 +13,9 @@
 
 #include "shim/budget/gate.h"
 #include "shim/budget/ledger.h"
+#include "shim/budget/memory_file.h"
 #include "shim/interpose/export.h"
+#include "shim/interpose/filling.h"
 #include "shim/interpose/real.h"
 #include "shim/spill/lender.h"
 
@@ -20,26 +23,32 @@ namespace oomguard::interpose {
 namespace {
 
 using budget::Admission;
+using budget::Bytes;
 using budget::ledger;
 using budget::spend;
 using record::RequestKind;
 
 #define OOMGUARD_COLD [[gnu::cold, gnu::noinline]]
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4  // since Linux 5.7; glibc 2.32 knows it
+#endif
 
-bool is_charged(int protection, int flags) noexcept {
-  return (protection & PROT_WRITE) != 0 && (flags & MAP_ANONYMOUS) != 0 &&
-         (flags & (MAP_NORESERVE | MAP_HUGETLB | MAP_STACK)) == 0;
+// Filled before mmap returns. Private pages of a file are copies then.
+bool is_filled(int flags) noexcept {
+  return (flags & (MAP_POPULATE | MAP_LOCKED)) != 0 ||
+         maps_are_filled.load(std::memory_order_relaxed);
 }
 
-// What of a range is not this process's memory yet. A range that nobody can look into is new, and
-// one that is small beside what is left need not be looked into.
-size_t untouched(const void* address, size_t size) noexcept {
-  const size_t with_all_else = size <= SIZE_MAX / 64 ? size * 32 : SIZE_MAX / 2;
-  if (budget::gate.has_plenty_for(static_cast<int64_t>(with_all_else))) return size;
-  const int64_t touched = budget::gate.residency.touched_bytes(
-      reinterpret_cast<uintptr_t>(address), size);
-  if (touched <= 0) return size;
-  return static_cast<size_t>(touched) < size ? size - static_cast<size_t>(touched) : 0;
+bool is_charged(int protection, int flags) noexcept {
+  if ((protection & PROT_WRITE) == 0 || (flags & MAP_HUGETLB) != 0) return false;
+  if ((flags & MAP_ANONYMOUS) == 0) return (flags & MAP_TYPE) == MAP_PRIVATE && is_filled(flags);
+  return (flags & (MAP_NORESERVE | MAP_STACK)) == 0 || is_filled(flags);
+}
+
+// Smaller pieces of shared memory are judged when their file gets its size.
+bool may_be_memory_file(size_t size, int protection, int flags) noexcept {
+  return size > budget::kRecordedAbove && (protection & PROT_WRITE) != 0 &&
+         (flags & MAP_ANONYMOUS) == 0 && (flags & MAP_TYPE) != MAP_PRIVATE;
 }
 
 // Files are not charged. Looked up only where a large request might be refused: it takes a while.
@@ -65,21 +74,56 @@ OOMGUARD_COLD void* cold_map(void* hint, size_t size, int protection, int flags,
   return address;
 }
 
+// What others have filled already is not asked for again.
+OOMGUARD_COLD void* cold_map_file(void* hint, size_t size, int protection, int flags, int fd,
+                                  off_t offset, const void* caller) noexcept {
+  budget::MemoryFile file;
+  const bool is_memory = budget::gate.mode() == budget::Gate::Mode::kOn && file.look_at(fd);
+  const Bytes need = is_memory ? file.untouched_in(offset, static_cast<Bytes>(size)) : 0;
+  if (need <= static_cast<Bytes>(budget::kRecordedAbove)) {
+    return real.mmap(hint, size, protection, flags, fd, offset);
+  }
+  Admission admission(RequestKind::kMmap, static_cast<size_t>(need), caller);
+  if (!admission.granted()) {
+    errno = ENOMEM;
+    return MAP_FAILED;
+  }
+  void* address = real.mmap(hint, size, protection, flags, fd, offset);
+  if (address != MAP_FAILED) admission.block(address, size, false);
+  return address;
+}
+
 [[gnu::always_inline]] inline void* map(void* hint, size_t size, int protection, int flags, int fd,
                                         off_t offset, const void* caller) noexcept {
   if ((flags & MAP_FIXED) != 0 && spill::active()) {
     spill::forget_range(reinterpret_cast<uintptr_t>(hint), size);
   }
-  if (!is_charged(protection, flags)) return real.mmap(hint, size, protection, flags, fd, offset);
+  if (!is_charged(protection, flags)) {
+    if ((flags & MAP_FIXED) != 0 && size > budget::kRecordedAbove / 2) {  // what was there is gone
+      ledger.unmap(reinterpret_cast<uintptr_t>(hint), size);
+    }
+    if (may_be_memory_file(size, protection, flags)) {
+      return cold_map_file(hint, size, protection, flags, fd, offset, caller);
+    }
+    return real.mmap(hint, size, protection, flags, fd, offset);
+  }
   if (size <= budget::kRecordedAbove && (flags & MAP_FIXED) == 0 && spend(size)) {
     return real.mmap(hint, size, protection, flags, fd, offset);
   }
   return cold_map(hint, size, protection, flags, fd, offset, caller);
 }
 
+// A second view of shared memory (old size 0) adds nothing. A range that stays mapped after its pages
+// moved away can be filled again.
+size_t growth_of(size_t old_size, size_t size, int flags) noexcept {
+  if (old_size == 0) return 0;
+  if ((flags & MREMAP_DONTUNMAP) != 0) return size;
+  return size > old_size ? size - old_size : 0;
+}
+
 OOMGUARD_COLD void* cold_remap(void* old, size_t old_size, size_t size, int flags, void* target,
                                const void* caller) noexcept {
-  const size_t growth = size > old_size ? size - old_size : 0;
+  const size_t growth = growth_of(old_size, size, flags);
   if (is_file(old, growth)) return real.mremap(old, old_size, size, flags, target);
   Admission admission(RequestKind::kMremap, growth, caller);
   if (!admission.granted()) {
@@ -88,10 +132,14 @@ OOMGUARD_COLD void* cold_remap(void* old, size_t old_size, size_t size, int flag
   }
   void* address = real.mremap(old, old_size, size, flags, target);
   if (address == MAP_FAILED) return address;
-  budget::Block before;
-  if (ledger.remove(reinterpret_cast<uintptr_t>(old), &before) || size > old_size) {
-    admission.block(address, size, false);
+  if ((flags & MREMAP_FIXED) != 0) {
+    ledger.unmap(reinterpret_cast<uintptr_t>(address), size);
+    if (spill::active()) spill::forget_range(reinterpret_cast<uintptr_t>(address), size);
   }
+  const bool stays = old_size == 0 || (flags & MREMAP_DONTUNMAP) != 0;
+  budget::Block before;
+  const bool known = !stays && ledger.remove(reinterpret_cast<uintptr_t>(old), &before);
+  if (known || growth > 0) admission.block(address, size, false);
   return address;
 }
 

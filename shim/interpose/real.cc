@@ -64,8 +64,8 @@ size_t early_usable_size(void* pointer) noexcept {
   return ready() ? real.malloc_usable_size(pointer) : 0;
 }
 
-// The map family's are system calls: an allocator that is preloaded before this library maps memory
-// while it starts, and dlsym would ask that same allocator for some.
+// The map family's and write are system calls: an allocator that is preloaded before this library
+// maps memory (or complains) while it starts, and dlsym would ask that same allocator for some.
 template <typename Result>
 Result answer(long result) noexcept {
   if (result < 0 && result > -4096) {
@@ -97,6 +97,12 @@ int early_mprotect(void* address, size_t size, int protection) noexcept {
   return answer<int>(
       sys::call(SYS_mprotect, sys::as_arg(address), static_cast<long>(size), protection));
 }
+int early_madvise(void* address, size_t size, int advice) noexcept {
+  return answer<int>(sys::call(SYS_madvise, sys::as_arg(address), static_cast<long>(size), advice));
+}
+ssize_t early_write(int fd, const void* data, size_t size) {
+  return answer<ssize_t>(sys::write(fd, data, size));
+}
 
 constexpr Real kUnresolved = [] {
   Real table{};
@@ -109,6 +115,8 @@ constexpr Real kUnresolved = [] {
   table.munmap = early_munmap;
   table.mremap = early_mremap;
   table.mprotect = early_mprotect;
+  table.madvise = early_madvise;
+  table.write = early_write;
   table.sbrk = __sbrk;
   return table;
 }();

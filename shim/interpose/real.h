@@ -8,7 +8,9 @@
 #pragma once
 
 #include <spawn.h>
+#include <stdio.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include <cstddef>
 #include <cstdint>

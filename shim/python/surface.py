@@ -21,6 +21,8 @@ TEXTS = (
     "Unable to allocate",
     "std::bad_alloc",
     "bad allocation",
+    "No space left on device",    # torch, for shared memory
+    "Not enough free space to",   # numpy, before it writes an array
     "PyObject pointer is null",  # PyO3, Rust's bridge to Python: its PanicException is no Exception
     # SystemError of interpreters that find no room for a frame and forget to say so.
     "NULL without setting an exception",
@@ -49,7 +51,8 @@ def ran_out(exception):
     """The exception says that memory could not be had."""
     if isinstance(exception, MemoryError):
         return True
-    if isinstance(exception, OSError) and exception.errno == errno.ENOMEM:
+    # ENOSPC: shared memory and files on tmpfs say so. A full disk does too, but leaves no refusal.
+    if isinstance(exception, OSError) and exception.errno in (errno.ENOMEM, errno.ENOSPC):
         return True
     if not isinstance(exception, Exception) and type(exception).__module__ != "pyo3_runtime":
         return False
