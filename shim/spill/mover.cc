@@ -185,6 +185,8 @@ bool Mover::remap(const Candidate& candidate, uintptr_t from, uintptr_t to) noex
                                 PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
                                 store_.fd(), static_cast<long>(offset));
   if (result != static_cast<long>(from)) return false;
+  // Reading around each page that is touched would push out the others.
+  sys::call(SYS_madvise, static_cast<long>(from), static_cast<long>(to - from), MADV_RANDOM);
   survey_.mappings += 2;
   totals_.lent += static_cast<Bytes>(to - from);
   return true;
