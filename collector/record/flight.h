@@ -76,7 +76,7 @@ struct RefusalRecord {
   uint64_t incident;               // refusals of one incident share it
   int64_t at_realtime_ns;
   int64_t at_monotonic_ns;
-  int32_t pid;
+  int32_t pid;                     // not the header's: a child's, which the parent's error came from
   int32_t thread_id;
   uint32_t kind;                   // RequestKind
   uint32_t outcome;                // Outcome
@@ -132,7 +132,8 @@ struct FlightHeader {
   char command[1024];              // arguments, those that look like secrets masked, spaces between
   char connection_file[256];       // a kernel's, the key of its successor; "" else
   char limit_path[256];
-  char limits[512];                // reserved, zero
+  uint64_t tree;                   // the same for all of one process tree; 0 unknown
+  char limits[504];                // reserved, zero
 };
 
 struct FlightFile {
@@ -141,6 +142,7 @@ struct FlightFile {
 };
 
 static_assert(std::is_standard_layout_v<FlightFile>);
+static_assert(offsetof(FlightHeader, limits) % 8 == 0);
 static_assert(sizeof(BlockRecord) == 96);
 static_assert(sizeof(NeighbourRecord) == 48);
 static_assert(sizeof(LevelRecord) == 168);

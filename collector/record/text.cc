@@ -154,8 +154,18 @@ void put_neighbours(LineBuffer* out, const Facts& facts) {
   }
 }
 
-void put_held(LineBuffer* out, const Facts& facts) {
-  out->text("Held:  this process ");
+// A child's record in its parent's file: the parent shows the child's exception.
+void put_holder(LineBuffer* out, const FlightHeader& header, const RefusalRecord& refusal) {
+  if (refusal.pid == header.pid) {
+    out->text("this process ");
+  } else {
+    out->text("child process ").number(refusal.pid).text(" ");
+  }
+}
+
+void put_held(LineBuffer* out, const FlightHeader& header, const Facts& facts) {
+  out->text("Held:  ");
+  put_holder(out, header, facts.refusal);
   put_bytes(out, facts.unit, own_bytes(facts.refusal));
   put_largest_blocks(out, facts);
   put_neighbours(out, facts);
@@ -261,7 +271,7 @@ size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience
   put_first_line(&lines, facts, audience);
   put_request(&lines, facts);
   put_where(&lines, refusal);
-  put_held(&lines, facts);
+  put_held(&lines, header, facts);
   if (audience == Audience::kFull) {
     put_numbers(&lines, header, facts);
   } else {
@@ -272,7 +282,7 @@ size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience
   return lines.finish();
 }
 
-size_t render_note(const FlightHeader&, const RefusalRecord& refusal, char* out, size_t capacity) {
+size_t render_note(const FlightHeader& header, const RefusalRecord& refusal, char* out, size_t capacity) {
   LineBuffer line(out, capacity);
   const Facts facts = facts_of(refusal);
   if (refusal.kind == static_cast<uint32_t>(RequestKind::kTouch)) {
@@ -291,7 +301,8 @@ size_t render_note(const FlightHeader&, const RefusalRecord& refusal, char* out,
     put_limit_name(&line, *facts.limit);
     line.text(")");
   }
-  line.text("; held: this process ");
+  line.text("; held: ");
+  put_holder(&line, header, refusal);
   put_bytes(&line, facts.unit, own_bytes(refusal));
   put_neighbours(&line, facts);
   line.text("; more: oomguard report --last").end_line();

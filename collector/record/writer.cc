@@ -124,6 +124,7 @@ void fill_header(FlightHeader* header, const Start& start) {
   header->start_oom_kills = start.oom_kills;
   header->limit_bytes = start.limit_bytes;
   header->reserve_bytes = start.reserve_bytes;
+  header->tree = start.tree;
   copy_text(header->limit_path, start.limit_path);
   const long length = sys::call(SYS_readlinkat, AT_FDCWD, sys::as_arg("/proc/self/exe"),
                                 sys::as_arg(header->program), sizeof(header->program) - 1);

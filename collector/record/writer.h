@@ -20,6 +20,7 @@ struct Start {
   int64_t reserve_bytes = 0;
   int64_t oom_kills = -1;
   const char* limit_path = "";
+  uint64_t tree = 0;
 };
 
 // Makes `<directory>/sessions/<seconds>-<pid>.flight`, reserves its blocks on disk (a full disk is

@@ -169,4 +169,20 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   return number;
 }
 
+uint64_t adopt_record(const record::RefusalRecord& theirs) noexcept {
+  session::ensure_own_file();
+  record::FlightFile& flight = *session::file();
+  const uint64_t number = flight.header.refusals.fetch_add(1, kRelaxed) + 1;
+  record::RefusalRecord& out = flight.refusals[(number - 1) % record::kRefusalSlots];
+  constexpr size_t kBehindSequence = sizeof out.sequence;
+  out.sequence.store(0, std::memory_order_release);
+  memcpy(reinterpret_cast<char*>(&out) + kBehindSequence,
+         reinterpret_cast<const char*>(&theirs) + kBehindSequence, sizeof out - kBehindSequence);
+  out.incident = static_cast<uint64_t>(theirs.pid) << 32 | (theirs.incident & 0xffffffff);
+  out.surfaced = 0;
+  flight.header.incidents.fetch_add(1, kRelaxed);
+  out.sequence.store(number, std::memory_order_release);
+  return number;
+}
+
 }  // namespace oomguard::budget

@@ -24,4 +24,7 @@ struct Refusal {
 // get a number, but no record.
 uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept;
 
+// A child's record becomes one of this process's, an incident of its own. Returns its number here.
+uint64_t adopt_record(const record::RefusalRecord& theirs) noexcept;
+
 }  // namespace oomguard::budget

@@ -4,6 +4,7 @@
 
 #include "shim/budget/gate.h"
 #include "shim/core/copy_text.h"
+#include "shim/core/relatives.h"
 #include "shim/core/session.h"
 
 namespace oomguard::engine {
@@ -114,6 +115,8 @@ uint64_t unsurfaced_refusal(int32_t thread_id) noexcept {
   }
   return 0;
 }
+
+uint64_t childs_refusal() noexcept { return active() ? relatives::adopt_refusal() : 0; }
 
 void surfaced(uint64_t n, const char* where) noexcept {
   record::RefusalRecord* refusal = n != 0 ? find(n) : nullptr;

@@ -36,6 +36,10 @@ size_t render_refusal_note(uint64_t n, char* out, size_t capacity) noexcept;
 // Number of the newest refusal that this thread (0: any thread) got and that was not yet surfaced.
 uint64_t unsurfaced_refusal(int32_t thread_id) noexcept;
 
+// An exception came from a child: the child's newest refusal that nobody has seen, as one of this
+// process's. 0: there is none.
+uint64_t childs_refusal() noexcept;
+
 // A person has seen the exception of refusal `n`. `where`: the Python line(s). Ends the incident: the
 // grace share closes as soon as there is room again.
 void surfaced(uint64_t n, const char* where) noexcept;

@@ -138,6 +138,7 @@ void guard(const options::Values& values, bool is_root) noexcept {
   spill::configure(values, limit);
   if (is_root) budget::group_table.begin_tree();
   budget::tree::join(gate.probe);
+  session::set_tree(budget::group_table.tree());
   prefer_children_as_victims();
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   gate.set_mode(budget::Gate::Mode::kOn);

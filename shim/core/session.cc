@@ -1,5 +1,6 @@
 #include "shim/core/session.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <string.h>
 
@@ -73,6 +74,19 @@ void start(const char* directory, int64_t limit_bytes, int64_t reserve_bytes, in
   g_start.oom_kills = oom_kills;
   g_start.limit_path = g_limit_path;
   make_file();
+}
+
+void set_tree(uint64_t tree) noexcept {
+  g_start.tree = tree;
+  file()->header.tree = tree;
+}
+
+int open_folder() noexcept {
+  char path[sizeof g_directory + sizeof "/sessions"];
+  if (g_directory[0] == '\0') return -ENOENT;
+  copy_text(path, sizeof g_directory, g_directory);
+  strcat(path, "/sessions");
+  return sys::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
 void finish() noexcept {

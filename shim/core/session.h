@@ -12,6 +12,10 @@ namespace oomguard::session {
 // Not from a hook.
 void start(const char* directory, int64_t limit_bytes, int64_t reserve_bytes, int64_t oom_kills,
            const char* limit_path) noexcept;
+// Known a moment later than the rest.
+void set_tree(uint64_t tree) noexcept;
+// A descriptor of the folder of sessions, or -errno.
+int open_folder() noexcept;
 // Clean exit of the process that started the session.
 void finish() noexcept;
 // In fork's child: the file is the parent's. The child records in memory until its first refusal.

@@ -106,9 +106,18 @@ def api():
     return module
 
 
+def from_child(exception):
+    """A pool or a loader raises what happened in one of its worker processes."""
+    kind = type(exception.__cause__).__name__
+    if kind in ("RemoteTraceback", "_RemoteTraceback"):  # multiprocessing; concurrent, joblib
+        return True
+    text = exception.args[0] if exception.args else ""
+    return isinstance(text, str) and "worker process" in text[:200]  # torch's DataLoader
+
+
 def report_of(*args):
     """What `surface` has to print after an uncaught exception, or None."""
-    if not bridge.refusal_count():
+    if not bridge.refusal_count() and not from_child(args[0]):
         return None
     guard.busy += 1
     try:
@@ -198,6 +207,7 @@ module = ModuleType("oomguard", "What oomguard knows about this process's memory
 module.__spec__, module.__loader__, module.__package__ = spec, Embedded, ""
 module.__getattr__, module.__dir__ = lazy, public_names
 guard.api = api
+guard.from_child = from_child
 
 sys.meta_path.insert(0, Embedded)
 sys.modules["oomguard"] = module

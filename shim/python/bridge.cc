@@ -119,6 +119,10 @@ PyObject* unsurfaced(PyObject*, PyObject* args) noexcept {
   return api.PyLong_FromLongLong(static_cast<int64_t>(engine::unsurfaced_refusal(thread_id)));
 }
 
+PyObject* childs_refusal(PyObject*, PyObject*) noexcept {
+  return api.PyLong_FromLongLong(static_cast<int64_t>(engine::childs_refusal()));
+}
+
 PyObject* surfaced(PyObject*, PyObject* args) noexcept {
   unsigned long long number = 0;
   const char* where = nullptr;
@@ -203,6 +207,7 @@ constinit PyMethodDef kMethods[] = {
     {"render", render, kMethVarargs, "Report of refusal n for an audience."},
     {"note", note, kMethVarargs, "One line about refusal n."},
     {"unsurfaced", unsurfaced, kMethVarargs, "Newest refusal of a thread that nobody has seen."},
+    {"childs_refusal", childs_refusal, kMethVarargs, "A child's newest, as one of this process."},
     {"surfaced", surfaced, kMethVarargs, "A person has seen refusal n."},
     {"ending", ending, kMethVarargs, "Refusal n is about to end the program."},
     {"signal_ready", signal_ready, kMethVarargs, "The handler of this signal is in place."},

@@ -176,7 +176,7 @@ def nothing():
 
 def prepare(shell, exception):
     """Before a cell's exception is shown: returns what prints the report after it."""
-    if exception is None or not bridge.refusal_count():
+    if exception is None or not (bridge.refusal_count() or guard.from_child(exception)):
         return nothing
     guard.busy += 1
     try:

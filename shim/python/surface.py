@@ -75,8 +75,11 @@ def refusal_of(exception):
     if candidate is None:
         return 0
     # A loader's threads raise through futures, so another thread's refusal counts as well.
+    number = 0
+    if guard.from_child(candidate):
+        number = bridge.childs_refusal()
     newest = bridge.unsurfaced(0)
-    number = named_in(candidate, newest) or bridge.unsurfaced(get_native_id()) or newest
+    number = number or named_in(candidate, newest) or bridge.unsurfaced(get_native_id()) or newest
     if number:
         mark(candidate, number)
     return number

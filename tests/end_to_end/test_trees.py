@@ -50,6 +50,13 @@ def test_a_greedy_worker_gets_its_exception_and_the_parent_lives(method):
     assert run.oom_kills == 0, run
 
 
+def test_a_workers_error_that_ends_the_parent_has_the_workers_report():
+    run = trees("uncaught_in_worker", limit=harness.SMALL_LIMIT)
+    assert run.finished.status == 1 and run.oom_kills == 0, run
+    assert "Held:  child process " in run.finished.stderr, run
+    assert "pool.apply_async(eat).get(60)" in run.finished.stderr.split("At:")[1], run
+
+
 def test_the_kernel_takes_the_bare_parent_of_a_greedy_child():
     run = trees("greedy_stranger", guarded=False, limit=harness.SMALL_LIMIT)
     assert run.finished.killed, run

@@ -211,6 +211,11 @@ def greedy_forkserver_worker():
     return greedy_worker("forkserver")
 
 
+def uncaught_in_worker():
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.apply_async(eat).get(60)
+
+
 def greedy_stranger():
     """A child that is not guarded eats everything beside a parent that holds more than it."""
     kept = fill(330)
@@ -218,7 +223,7 @@ def greedy_stranger():
     return {"child": child.returncode, "kept": len(kept) // MIB}
 
 
-CASES = [greedy_fork_worker, greedy_spawn_worker, greedy_forkserver_worker, greedy_stranger,
+CASES = [uncaught_in_worker, greedy_fork_worker, greedy_spawn_worker, greedy_forkserver_worker, greedy_stranger,
          scores, shared_by_fork, copied_after_fork, other_sessions, killed_member]
 
 if __name__ == "__main__":

@@ -144,6 +144,11 @@ uint64_t unsurfaced_refusal(int32_t thread_id) noexcept {
   return 0;
 }
 
+uint64_t childs_refusal() noexcept {
+  log_line("child");
+  return record_refusal(77, record::RequestKind::kMalloc, 1);
+}
+
 void surfaced(uint64_t n, const char* where) noexcept {
   record::RefusalRecord& slot = g_refusals[n % kSlots];
   slot.surfaced = 1;
