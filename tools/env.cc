@@ -25,9 +25,11 @@ Result<int> print_env(const EnvArguments& arguments) {
   }
   const auto variables = arguments.flags.variables();
   if (!variables) return variables.error();
-  const auto library = find_library();
-  if (!library) return library.error();
-  std::vector<EnvironmentPair> pairs{{"LD_PRELOAD", *library}};
+  const auto values = arguments.flags.values();
+  if (!values) return values.error();
+  const auto preload = find_preload(*values);
+  if (!preload) return preload.error();
+  std::vector<EnvironmentPair> pairs{{"LD_PRELOAD", *preload}};
   pairs.insert(pairs.end(), variables->begin(), variables->end());
   const std::string text = format(pairs);
   fwrite(text.data(), 1, text.size(), stdout);

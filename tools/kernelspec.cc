@@ -127,14 +127,16 @@ Result<int> install(const KernelspecArguments& arguments) {
   }
   const auto variables = arguments.flags.variables();
   if (!variables) return variables.error();
-  const auto library = find_library();
-  if (!library) return library.error();
+  const auto values = arguments.flags.values();
+  if (!values) return values.error();
+  const auto preload = find_preload(*values);
+  if (!preload) return preload.error();
   const auto python = ask_python(arguments.place.python);
   const auto named = named_kernels(arguments.place, python);
   if (!named) return named.error();
   const auto source = find_source(arguments, python);
   if (!source) return source.error();
-  const Json spec = guarded_spec(*source, {*library, *variables, arguments.display_name});
+  const Json spec = guarded_spec(*source, {*preload, *variables, arguments.display_name});
   const std::string kernels = named->value_or(user_data_folder() + "/kernels");
   const auto folder = install_kernelspec(*source, spec, kernels, name, arguments.force);
   if (!folder) return folder.error();

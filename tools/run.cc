@@ -104,10 +104,10 @@ Result<int> run_program(const OptionFlags& flags, const std::vector<std::string>
   if (setting->values.enabled) {
     const auto guardable = check_guardable(*path);
     if (!guardable) return guardable.error();
-    const auto library = find_library();
-    if (!library) return library.error();
+    const auto preload = find_preload(setting->values);
+    if (!preload) return preload.error();
     set_variable(&setting->environment, "LD_PRELOAD",
-                 compose_preload(*library, variable("LD_PRELOAD")));
+                 compose_preload(*preload, variable("LD_PRELOAD")));
   }
   std::erase_if(setting->environment, [](const std::string& entry) {
     return entry.starts_with(std::string(kProgramVariable) + "=");

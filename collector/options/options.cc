@@ -79,6 +79,14 @@ bool parse_on_limit(const char* value, Values* out) {
   return true;
 }
 
+bool parse_allocator(const char* value, Values* out) {
+  static constexpr const char* kWords[] = {"system", "jemalloc"};
+  const int index = index_of(value, kWords);
+  if (index < 0) return false;
+  out->allocator = static_cast<Allocator>(index);
+  return true;
+}
+
 bool parse_exit_code(const char* value, Values* out) {
   if (equals(value, "137")) return out->refusal_exit_code = 137, true;
   if (equals(value, "keep")) return out->refusal_exit_code = 0, true;
@@ -131,6 +139,8 @@ bool parse(Id id, const char* value, Values* out) {
       return parse_children(value, out);
     case Id::kOnLimit:
       return parse_on_limit(value, out);
+    case Id::kAllocator:
+      return parse_allocator(value, out);
     case Id::kExitCode:
       return parse_exit_code(value, out);
     case Id::kKeepFrames:

@@ -33,6 +33,7 @@ extern const Option kTable[static_cast<size_t>(Id::kCount)];
 
 enum class Children : uint8_t { kPython, kAll, kNone };
 enum class OnLimit : uint8_t { kRaise, kWarn, kExit };
+enum class Allocator : uint8_t { kSystem, kJemalloc };
 
 struct Values {
   bool enabled = true;                 // OOMGUARD=0 turns everything off
@@ -42,6 +43,7 @@ struct Values {
   uint32_t swap_share_permille = 500;
   Children children = Children::kPython;
   OnLimit on_limit = OnLimit::kRaise;
+  Allocator allocator = Allocator::kSystem;  // for the tools, which write LD_PRELOAD
   char spill_directory[256] = "";  // "" = found at the first need
   int64_t spill_limit_bytes = -1;  // -1 = computed
   int32_t refusal_exit_code = 0;  // status of a run ended by an uncaught refusal; 0 = keep

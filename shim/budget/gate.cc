@@ -49,6 +49,11 @@ constexpr bool is_called_by_handlers(record::RequestKind kind) {
   return kind == record::RequestKind::kFileWrite || kind == record::RequestKind::kFileSize;
 }
 
+bool is_of_heap(record::RequestKind kind) noexcept {
+  return kind == record::RequestKind::kMalloc || kind == record::RequestKind::kCalloc ||
+         kind == record::RequestKind::kRealloc || kind == record::RequestKind::kAligned;
+}
+
 Bytes binding_limit(const probe::Reading& reading, const probe::Headroom& headroom) {
   return headroom.level < reading.level_count ? reading.levels[headroom.level].limit : kNoLimit;
 }
@@ -128,6 +133,7 @@ bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe
   }
   *headroom = probe::headroom(*reading, values_.swap_share_permille);
   if (headroom->bytes > kHuge) headroom->bytes = kHuge;
+  if (headroom->bytes < 2 * reserve()) relief::want();
   const Bytes in_flight = ledger.in_flight_bound(0, now_ns) + pending_.load(kRelaxed);
   const Bytes left = headroom->bytes - lines_now().large;
   // Where skeletons make the bound useless, only what is active counts.
@@ -312,8 +318,9 @@ bool Gate::may_fit_after_relief(const Request& request, int64_t now_ns,
                           judgement.headroom.bytes;
   const bool ask_others = judgement.neighbours > 0 && judgement.neighbours >= shortfall;
   if (ask_others) group_table.refresh_others(now_ns);  // what they published may be a tick old
-  const bool trimmed = !is_called_by_handlers(request.kind) && incident.claim_relief() &&
-                       relief::release(shortfall);
+  const bool claimed =
+      !is_called_by_handlers(request.kind) && (incident.claim_relief() || relief::affordable());
+  const bool trimmed = claimed && relief::release(shortfall, is_of_heap(request.kind));
   return ask_others || trimmed;
 }
 
@@ -357,6 +364,7 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller) 
   if (thread_state.thread_id == 0) gate.threads_.fetch_add(1, kRelaxed);
   const int32_t self = current_thread_id();
   if (!is_called_by_handlers(kind)) chores::on_slow_path(self);
+  if (is_of_heap(kind)) relief::release_if_wanted();
   gate.last_spender_.store(self, kRelaxed);
   if (size <= static_cast<size_t>(kHuge)) {  // anything larger is the real call's to answer
     const Request request{kind, static_cast<Bytes>(size), caller_};

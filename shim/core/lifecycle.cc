@@ -92,6 +92,57 @@ void after_fork_in_child() noexcept {
   budget::watchdog::on_fork_child();
 }
 
+// The first object behind the program that defines malloc. (The program's own symbol may be no more than
+// its entry for calls.)
+bool find_first_malloc(Dl_info* info) noexcept {
+  void* program = dlopen(nullptr, RTLD_LAZY);
+  const auto* at = static_cast<const link_map*>(program);
+  for (at = at != nullptr ? at->l_next : nullptr; at != nullptr; at = at->l_next) {
+    void* handle = dlopen(at->l_name, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == nullptr) continue;  // the vDSO
+    void* symbol = dlsym(handle, "malloc");
+    dlclose(handle);
+    if (symbol != nullptr && dladdr(symbol, info) != 0 &&
+        reinterpret_cast<uintptr_t>(info->dli_fbase) == at->l_addr) {
+      break;
+    }
+  }
+  if (program != nullptr) dlclose(program);
+  dlerror();  // nobody is to find ours there
+  return at != nullptr;
+}
+
+// Where another definition of malloc comes first in the search order and does not end here (an allocator
+// before this library in LD_PRELOAD, a second copy of it), requests are not seen: the file's name. Null
+// where they arrive.
+const char* stands_before(Dl_info* info) noexcept {
+  Dl_info own;
+  if (dladdr(reinterpret_cast<void*>(&remember_library_path), &own) == 0 ||
+      !find_first_malloc(info) || info->dli_fbase == own.dli_fbase) {
+    return nullptr;
+  }
+  constexpr uint64_t kCredit = 4096;
+  const auto first = reinterpret_cast<void* (*)(size_t)>(dlsym(RTLD_DEFAULT, "malloc"));
+  thread_state.credit = kCredit;
+  void* block = first(64);
+  const bool arrives = thread_state.credit != kCredit;
+  thread_state.credit = 0;
+  reinterpret_cast<void (*)(void*)>(dlsym(RTLD_DEFAULT, "free"))(block);
+  const bool is_copy = strstr(info->dli_fname, "/liboomguard.so") != nullptr;
+  return arrives && !is_copy ? nullptr : info->dli_fname;
+}
+
+void say_off(const char* before) noexcept {
+  char line[512];
+  size_t used = 0;
+  for (const char* part : {"oomguard: off in this process: ", before,
+                           " comes before this liboomguard.so in LD_PRELOAD, so that requests for "
+                           "memory do not arrive here\n"}) {
+    for (; *part != '\0' && used < sizeof line; ++part) line[used++] = *part;
+  }
+  sys::write(2, line, used);
+}
+
 // Where the interpreter's code is, for the question who can be refused.
 void find_interpreter() noexcept {
   budget::set_interpreter_address(
@@ -167,6 +218,13 @@ void guard(const options::Values& values, bool is_root) noexcept {
     return;
   }
   for (size_t i = 0; i < bad && i < kRejectedShown; ++i) warn_rejected(rejected[i]);
+  Dl_info first;
+  if (const char* before = stands_before(&first); before != nullptr) {
+    say_off(before);
+    gate.set_mode(budget::Gate::Mode::kOff);
+    errno = saved_errno;
+    return;
+  }
   if (values.directory[0] == '\0') {
     options::default_directory(environment, static_cast<unsigned>(getuid()), values.directory,
                                sizeof values.directory);

@@ -48,6 +48,11 @@ def transformers4_python():
     return folder + "/bin/python" if folder else None
 
 
+def foreign_python():
+    folder = os.environ.get("OOMGUARD_VENV_FOREIGN")
+    return folder + "/bin/python" if folder else None
+
+
 def pythons():
     return [python for python in os.environ.get("OOMGUARD_PYTHONS", "").split(":") if python]
 
@@ -83,7 +88,8 @@ def bare_environment(**extra):
 
 
 def guarded_environment(sessions, **extra):
-    return bare_environment(LD_PRELOAD=str(library()), OOMGUARD_DIR=str(sessions), **extra)
+    own = {"LD_PRELOAD": str(library()), "OOMGUARD_DIR": str(sessions)}
+    return bare_environment(**{**own, **extra})
 
 
 @dataclasses.dataclass

@@ -6,6 +6,7 @@
 #   setup_venv NAME PYTHON LABEL REQ...   prints the folder of a complete virtual environment
 #   setup_main_venv              CPython 3.11 with torch, transformers 5 and ipykernel
 #   setup_transformers4_venv     the same torch beside transformers 4.46.3
+#   setup_foreign_venv           libraries with allocators of their own (orjson, pyarrow, memray ...)
 #   setup_interpreters           one small environment per CPython 3.9 to 3.13 found
 #   setup_build [TARGET...]      configures and builds into build/run (release preset)
 # Messages go to stderr; only results go to stdout.
@@ -20,6 +21,8 @@ setup_say() { printf '%s\n' "$*" >&2; }
 setup_debian_packages() {
   local wanted=(cmake ninja-build g++ pkg-config libgtest-dev libcli11-dev nlohmann-json3-dev
                 libfmt-dev python3 python3-venv binutils util-linux)
+  # Allocators that some tests preload: they skip where one is missing.
+  ((EUID != 0)) || wanted+=(libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0)
   local missing=() package
   if ! command -v dpkg-query >/dev/null; then
     setup_say "not a Debian system: expecting the equivalents of ${wanted[*]}"
@@ -125,6 +128,12 @@ setup_transformers4_venv() {
   python=$(setup_find_python 3.11) || return 2
   setup_venv transformers4 "$python" "$setup_requirements/requirements-torch.txt" \
     "$setup_requirements/requirements-transformers4.txt"
+}
+
+setup_foreign_venv() {
+  local python
+  python=$(setup_find_python 3.11) || return 2
+  setup_venv foreign "$python" "$setup_requirements/requirements-foreign.txt"
 }
 
 # Prints interpreters, one a line: environments with numpy for each CPython 3.9 to 3.13 found.

@@ -68,6 +68,20 @@ Result<std::vector<EnvironmentPair>> OptionFlags::variables() const {
   return pairs;
 }
 
+Result<options::Values> OptionFlags::values() const {
+  const auto pairs = variables();
+  if (!pairs) return pairs.error();
+  options::Values values;
+  for (const options::Option& option : options::kTable) {
+    for (const auto& [name, value] : *pairs) {
+      if (name == option.variable && !options::parse(option.id, value.c_str(), &values)) {
+        return not_accepted(option.flag, value, option.forms);
+      }
+    }
+  }
+  return values;
+}
+
 Result<options::Values> read_settings(const char* const* block) {
   options::Values values;
   options::Rejected rejected{};

@@ -23,6 +23,8 @@ class OptionFlags {
   // The variables that stand for the given flags, in the table's order. A value that is not
   // accepted is an error that names it and what would be.
   Result<std::vector<EnvironmentPair>> variables() const;
+  // What they set, beside the defaults.
+  Result<options::Values> values() const;
 
  private:
   struct Given {

@@ -125,7 +125,7 @@ Json guarded_spec(const Kernelspec& source, const Guard& guard) {
                                 : source.name;
   spec["display_name"] = guard.display_name.empty() ? shown + " (oomguard)" : guard.display_name;
   Json environment = spec.contains("env") && spec["env"].is_object() ? spec["env"] : Json::object();
-  environment["LD_PRELOAD"] = compose_preload(guard.library, usable_preload(environment));
+  environment["LD_PRELOAD"] = compose_preload(guard.preload, usable_preload(environment));
   for (const auto& [name, value] : guard.variables) environment[name] = as_template(value);
   spec["env"] = environment;
   if (!spec.contains("metadata") || !spec["metadata"].is_object())

@@ -11,7 +11,7 @@
 namespace oomguard::tools {
 
 struct Guard {
-  std::string library;                     // liboomguard.so
+  std::string preload;                     // liboomguard.so, and an allocator behind it
   std::vector<EnvironmentPair> variables;  // OOMGUARD_*
   std::string display_name;                // "": the source's, with " (oomguard)"
 };

@@ -27,7 +27,7 @@ void fragment() {
 }
 
 TEST(ReliefTest, DoesNothingBeforeItIsInitialised) {
-  expect_in_child([] { EXPECT_FALSE(relief::release(0)); });
+  expect_in_child([] { EXPECT_FALSE(relief::release(0, true)); });
 }
 
 TEST(ReliefTest, GivesBackWhatTheHeapKeeps) {
@@ -40,7 +40,7 @@ TEST(ReliefTest, GivesBackWhatTheHeapKeeps) {
     relief::init();
     fragment();
     const Bytes before = own_anonymous();
-    EXPECT_TRUE(relief::release(32 * kMiB));
+    EXPECT_TRUE(relief::release(32 * kMiB, true));
     EXPECT_LT(own_anonymous(), before - 32 * kMiB);
   });
 }
@@ -54,7 +54,7 @@ TEST(ReliefTest, DoesNotTryWhereItCannotHelp) {
     relief::init();
     fragment();
     const Bytes before = own_anonymous();
-    EXPECT_FALSE(relief::release(10 * test::kGiB));
+    EXPECT_FALSE(relief::release(10 * test::kGiB, true));
     EXPECT_GE(own_anonymous(), before - kMiB);
   });
 }
