@@ -26,28 +26,28 @@ int64_t position_of(int fd) { return sys::call(SYS_lseek, fd, 0, SEEK_CUR); }
 
 }  // namespace
 
+// The kind first: a device, a pipe or a socket is no memory, also where it lies in a tmpfs (all of
+// /dev does), and one cheap call tells.
 bool MemoryFile::look_at(int fd) noexcept {
-  struct statfs file_system;
   struct stat status;
-  if (sys::call(SYS_fstatfs, fd, sys::as_arg(&file_system)) != 0) return false;
-  if (file_system.f_type != TMPFS_MAGIC && file_system.f_type != RAMFS_MAGIC) return false;
-  return sys::fstat(fd, &status) == 0 && finish(&file_system, &status);
+  struct statfs file_system;
+  return sys::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+         sys::call(SYS_fstatfs, fd, sys::as_arg(&file_system)) == 0 && finish(&status, &file_system);
 }
 
 bool MemoryFile::look_at(const char* path) noexcept {
-  struct statfs file_system;
   struct stat status;
-  if (sys::call(SYS_statfs, sys::as_arg(path), sys::as_arg(&file_system)) != 0) return false;
-  if (file_system.f_type != TMPFS_MAGIC && file_system.f_type != RAMFS_MAGIC) return false;
-  const long got = sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg(path), sys::as_arg(&status), 0);
-  return got == 0 && finish(&file_system, &status);
+  struct statfs file_system;
+  return sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg(path), sys::as_arg(&status), 0) == 0 &&
+         S_ISREG(status.st_mode) &&
+         sys::call(SYS_statfs, sys::as_arg(path), sys::as_arg(&file_system)) == 0 &&
+         finish(&status, &file_system);
 }
 
-// A device or a pipe that lies in a tmpfs (all of /dev does) is no memory.
-bool MemoryFile::finish(const void* file_system, const void* status) noexcept {
-  const auto& of = *static_cast<const struct statfs*>(file_system);
+bool MemoryFile::finish(const void* status, const void* file_system) noexcept {
   const auto& file = *static_cast<const struct stat*>(status);
-  if (!S_ISREG(file.st_mode)) return false;
+  const auto& of = *static_cast<const struct statfs*>(file_system);
+  if (of.f_type != TMPFS_MAGIC && of.f_type != RAMFS_MAGIC) return false;
   size_ = file.st_size;
   allocated_ = file.st_blocks * kStatBlock;
   // No number of blocks: no limit of its own (memfd).

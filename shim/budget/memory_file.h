@@ -37,7 +37,7 @@ class MemoryFile {
   }
 
  private:
-  bool finish(const void* file_system, const void* status) noexcept;
+  bool finish(const void* status, const void* file_system) noexcept;
   int64_t preallocated() const noexcept;
 
   int64_t size_ = 0;

@@ -132,8 +132,7 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
     return number;
   }
   out.sequence.store(0, std::memory_order_release);  // readers skip it until it is complete
-  // The first record of a file begins an incident too: a forked child may be in its parent's.
-  if (g_last_incident.exchange(refusal.incident, kRelaxed) != refusal.incident || number == 1) {
+  if (g_last_incident.exchange(refusal.incident, kRelaxed) != refusal.incident) {
     flight.header.incidents.fetch_add(1, kRelaxed);
     g_in_incident.store(0, kRelaxed);
   }
@@ -168,6 +167,9 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   out.sequence.store(number, std::memory_order_release);  // pairs with the readers' acquire
   return number;
 }
+
+// The first record of a file begins an incident, also where it is part of the parent's.
+void forget_incident_of_parent() noexcept { g_last_incident.store(0, kRelaxed); }
 
 uint64_t adopt_record(const record::RefusalRecord& theirs) noexcept {
   session::ensure_own_file();

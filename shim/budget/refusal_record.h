@@ -24,6 +24,9 @@ struct Refusal {
 // get a number, but no record.
 uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept;
 
+// In fork's child, before its first record.
+void forget_incident_of_parent() noexcept;
+
 // A child's record becomes one of this process's, an incident of its own. Returns its number here.
 uint64_t adopt_record(const record::RefusalRecord& theirs) noexcept;
 

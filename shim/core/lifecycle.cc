@@ -15,6 +15,7 @@
 #include "shim/budget/group_table.h"
 #include "shim/budget/ledger.h"
 #include "shim/budget/relief.h"
+#include "shim/budget/refusal_record.h"
 #include "shim/budget/tree.h"
 #include "shim/budget/watchdog.h"
 #include "shim/children/children.h"
@@ -85,6 +86,7 @@ void after_fork_in_child() noexcept {
   budget::ledger.on_fork_child();
   budget::forget_table_builder();
   session::on_fork_child();
+  budget::forget_incident_of_parent();
   budget::tree::on_fork_child();
   gate.on_fork_child();
   spill::on_fork_child();

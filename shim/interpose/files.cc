@@ -2,8 +2,8 @@
 // as a full tmpfs refuses it: ENOSPC.
 //
 // Most writes go elsewhere, and `write` is the hottest call of many programs. So a thread looks at
-// what it writes to only where the write is large, and once in every kLookEvery bytes; once a file in
-// memory was met while there is little room, at each write until another file is met.
+// what it writes to only where the write is large or in parts, and once in every kLookEvery bytes; once
+// a file in memory was met while there is little room, at each write until another file is met.
 // write is called from signal handlers, on small stacks and between fork and exec: what runs before
 // the kind of the file is known needs a few system calls and 400 bytes of stack.
 #include <errno.h>
@@ -21,6 +21,7 @@
 #include "shim/budget/gate.h"
 #include "shim/budget/memory_file.h"
 #include "shim/interpose/export.h"
+#include "shim/interpose/readable.h"
 #include "shim/interpose/real.h"
 
 namespace oomguard::interpose {
@@ -35,6 +36,7 @@ using record::RequestKind;
 
 constexpr size_t kLookFrom = 64 * 1024;
 constexpr int64_t kLookEvery = 256 * 1024;
+constexpr size_t kMostAtOnce = 0x7ffff000;  // the kernel writes no more in one call
 constexpr Bytes kPlenty = 64 * budget::kMiB;
 
 [[gnu::always_inline]] inline bool needs_no_look(size_t size) noexcept {
@@ -49,6 +51,11 @@ void give_credit(int64_t bytes) noexcept {
   thread_state.write_slice = bytes;
 }
 
+// 0: more than the kernel takes at all.
+Bytes at_once(size_t size) noexcept {
+  return size > SSIZE_MAX ? 0 : static_cast<Bytes>(std::min(size, kMostAtOnce));
+}
+
 bool is_off() noexcept { return budget::gate.mode() != budget::Gate::Mode::kOn; }
 
 // A handler's own stack may be as small as 2 KiB, too little to decide on.
@@ -58,10 +65,14 @@ bool on_signal_stack() noexcept {
 }
 
 // Not always after the same number of bytes: a program that writes in turns to two files would
-// always be looked at with the same one.
+// always be looked at with the same one. (The next of a linear congruential series, no call.)
 int64_t next_look() noexcept {
-  return kLookEvery - (sys::monotonic_ns() >> 4) % (kLookEvery / 2);
+  constexpr uint64_t kRange = kLookEvery / 2;
+  const uint64_t before = static_cast<uint64_t>(thread_state.write_slice);
+  return kLookEvery - static_cast<int64_t>((before * 20'077 + 12'345) % kRange);
 }
+
+bool may_judge() noexcept { return thread_state.in_slow_path == 0 && !on_signal_stack(); }
 
 // True where `fd` is a file in memory that has to be judged.
 bool look_at(int fd, MemoryFile* file) noexcept {
@@ -71,10 +82,11 @@ bool look_at(int fd, MemoryFile* file) noexcept {
     return false;
   }
   if (!file->look_at(fd)) {
-    give_credit(next_look());
+    // What is left is kept: else small writes between large ones would never be looked at.
+    if (thread_state.write_credit <= 0) give_credit(next_look());
     return false;
   }
-  return thread_state.in_slow_path == 0 && !on_signal_stack();
+  return may_judge();
 }
 
 // A call that makes a file grow by `growth` once it succeeds.
@@ -102,7 +114,7 @@ ssize_t judge_write(Bytes growth, const void* caller, Call call) {
 OOMGUARD_COLD ssize_t cold_write(int fd, const void* data, size_t size, const void* caller) {
   MemoryFile file;
   if (!look_at(fd, &file)) return real.write(fd, data, size);
-  return judge_write(file.growth_of_write(fd, static_cast<Bytes>(size)), caller,
+  return judge_write(file.growth_of_write(fd, at_once(size)), caller,
                      [=] { return real.write(fd, data, size); });
 }
 
@@ -110,7 +122,7 @@ OOMGUARD_COLD ssize_t cold_pwrite(int fd, const void* data, size_t size, off64_t
                                   const void* caller) {
   MemoryFile file;
   if (!look_at(fd, &file)) return real.pwrite64(fd, data, size, offset);
-  return judge_write(file.growth_in(offset, static_cast<Bytes>(size)), caller,
+  return judge_write(file.growth_in(offset, at_once(size)), caller,
                      [=] { return real.pwrite64(fd, data, size, offset); });
 }
 
@@ -121,30 +133,35 @@ OOMGUARD_COLD ssize_t cold_pwrite(int fd, const void* data, size_t size, off64_t
   return cold_pwrite(fd, data, size, offset, caller);
 }
 
+// 0: nothing that the kernel would write.
 size_t total(const iovec* parts, int count) noexcept {
+  if (count <= 0 || count > IOV_MAX) return 0;
+  if (!is_readable(parts, static_cast<size_t>(count) * sizeof(iovec))) return 0;
   size_t sum = 0;
-  for (int i = 0; parts != nullptr && i < count && i < IOV_MAX; ++i) {
-    if (__builtin_add_overflow(sum, parts[i].iov_len, &sum)) return 0;  // EINVAL, says the real call
+  for (int i = 0; i < count; ++i) {
+    if (__builtin_add_overflow(sum, parts[i].iov_len, &sum)) return 0;
   }
   return sum;
 }
 
-// `offset` -1: at the descriptor's position.
+// The parts are the program's memory, so the file comes first. `offset` -1: at the descriptor's position.
 template <typename Call>
-OOMGUARD_COLD ssize_t cold_vector(int fd, Bytes size, off64_t offset, const void* caller, Call call) {
+ssize_t vector_write(int fd, const iovec* parts, int count, off64_t offset, const void* caller,
+                     Call call) {
   MemoryFile file;
-  if (!look_at(fd, &file)) return call();
+  ensure_resolved();
+  if (is_off() || !file.look_at(fd) || !may_judge()) return call();
+  const Bytes size = at_once(total(parts, count));
   const Bytes growth = offset < 0 ? file.growth_of_write(fd, size) : file.growth_in(offset, size);
   return judge_write(growth, caller, call);
 }
 
-template <typename Call>
-[[gnu::always_inline]] inline ssize_t vector_write(int fd, const iovec* parts, int count,
-                                                   off64_t offset, const void* caller, Call call) {
-  ensure_resolved();
-  const size_t size = total(parts, count);
-  if (needs_no_look(size)) return call();
-  return cold_vector(fd, static_cast<Bytes>(size), offset, caller, call);
+// False: it cannot be read, which is the real call's to answer.
+bool read_offset(const off64_t* from, off64_t* out) noexcept {
+  if (from == nullptr) return true;
+  if (!is_readable(from, sizeof *from)) return false;
+  *out = *from;
+  return true;
 }
 
 // From another file: as much as that can give.
@@ -152,11 +169,14 @@ template <typename Call>
 OOMGUARD_COLD ssize_t copy_into(int out, const off64_t* out_offset, int in, const off64_t* in_offset,
                                 size_t size, const void* caller, Call call) {
   MemoryFile file;
-  if (!look_at(out, &file)) return call();
-  const Bytes wanted = size < size_t{INT64_MAX} ? static_cast<Bytes>(size) : INT64_MAX;
-  const Bytes most = budget::readable_from(in, in_offset, wanted);
+  off64_t from = 0;
+  off64_t to = 0;
+  if (!look_at(out, &file) || !read_offset(in_offset, &from) || !read_offset(out_offset, &to)) {
+    return call();
+  }
+  const Bytes most = budget::readable_from(in, in_offset != nullptr ? &from : nullptr, at_once(size));
   const Bytes growth =
-      out_offset != nullptr ? file.growth_in(*out_offset, most) : file.growth_of_write(out, most);
+      out_offset != nullptr ? file.growth_in(to, most) : file.growth_of_write(out, most);
   return judge_write(growth, caller, call);
 }
 

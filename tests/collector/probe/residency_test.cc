@@ -150,6 +150,43 @@ TEST_F(ResidencyTest, TextIsWhatSmapsCallsFileBackedAndExecutable) {
   EXPECT_NEAR(static_cast<double>(text), static_cast<double>(expected), 256 * 1024);
 }
 
+TEST_F(ResidencyTest, KnowsWhatAMappingIsMadeOf) {
+  const Block own;
+  const Block shared(MAP_SHARED);
+  EXPECT_EQ(residency_.backing(own.address()), Backing::kPrivate);
+  EXPECT_EQ(residency_.backing(own.address() + kSize - 1), Backing::kPrivate);
+  EXPECT_EQ(residency_.backing(shared.address()), Backing::kSharedMemory);
+  EXPECT_EQ(residency_.backing(reinterpret_cast<uintptr_t>(&memset)), Backing::kFile);
+  EXPECT_EQ(residency_.backing(16), Backing::kUnknown);
+  EXPECT_EQ(residency_.backing(UINTPTR_MAX), Backing::kUnknown);
+  EXPECT_TRUE(residency_.in_file(reinterpret_cast<uintptr_t>(&memset)));
+  EXPECT_FALSE(residency_.in_file(shared.address()));
+}
+
+TEST_F(ResidencyTest, AMemoryFileIsSharedMemoryOnlyWhereItIsMappedShared) {
+  const int fd = memfd_create("test", MFD_CLOEXEC);
+  ASSERT_EQ(ftruncate(fd, 4096), 0);
+  void* shared = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  void* own = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+  close(fd);
+  ASSERT_NE(shared, MAP_FAILED);
+  ASSERT_NE(own, MAP_FAILED);
+  EXPECT_EQ(residency_.backing(reinterpret_cast<uintptr_t>(shared)), Backing::kSharedMemory);
+  EXPECT_NE(residency_.backing(reinterpret_cast<uintptr_t>(own)), Backing::kSharedMemory);
+  munmap(shared, 4096);
+  munmap(own, 4096);
+}
+
+TEST_F(ResidencyTest, AccessibleBytesLeaveOutReservations) {
+  constexpr int64_t kStray = 2 << 20;  // of the test's own heap
+  const int64_t before = residency_.accessible_bytes();
+  ASSERT_GT(before, 0);
+  const Block block;
+  EXPECT_NEAR(static_cast<double>(residency_.accessible_bytes() - before), kSize, kStray);
+  ASSERT_EQ(mprotect(block.data(), kSize, PROT_NONE), 0);
+  EXPECT_NEAR(static_cast<double>(residency_.accessible_bytes() - before), 0, kStray);
+}
+
 TEST(Residency, UnopenedTellsNothing) {
   const Residency residency;
   EXPECT_EQ(residency.touched_bytes(4096, 4096), -1);

@@ -255,6 +255,7 @@ TEST(RefusalRecordTest, AForkedChildRecordsItsIncidentsInAFileOfItsOwn) {
     const std::string parents = session::path();
     expect_in_child([&] {
       session::on_fork_child();
+      forget_incident_of_parent();
       EXPECT_EQ(record_one(1), 1u) << "its first";
       EXPECT_NE(parents, session::path());
       const record::Flight flight = read_back(session::path());

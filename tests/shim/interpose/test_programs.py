@@ -34,6 +34,7 @@ PROGRAMS = {
     "thread_storm": [],
     "tls_destructor": [],
     "vfork_exec": [],
+    "write_forms": [],
 }
 EXPECTED_STATUS = {"after_exit": 7}
 # These ask for more than any machine has, so that a refusal is right.
