@@ -16,9 +16,10 @@ struct DirectoryEntry {  // struct linux_dirent64
   char name[1];
 };
 
-// Calls `visit(name)` for each, "." and ".." too, from where the directory was read to so far.
+// Calls `visit(name)` for each, "." and ".." too, from where the directory was read to so far. False: it
+// could not be read to its end.
 template <typename Visit>
-void for_each_entry(int directory, Visit visit) {
+bool for_each_entry(int directory, Visit visit) {
   alignas(8) char buffer[1024];
   long got;
   while ((got = call(SYS_getdents64, directory, as_arg(buffer), sizeof buffer)) > 0) {
@@ -28,6 +29,7 @@ void for_each_entry(int directory, Visit visit) {
       visit(static_cast<const char*>(entry->name));
     }
   }
+  return got == 0;
 }
 
 // The number that a directory of /proc is named by; 0 where it is none.

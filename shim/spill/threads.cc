@@ -3,7 +3,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "collector/probe/syscall.h"
+#include "collector/probe/directory.h"
 #include "shim/spill/readable.h"
 
 namespace oomguard::spill {
@@ -165,29 +165,14 @@ bool look_at_thread(int32_t thread_id, ThreadLook* out) noexcept {
 }
 
 bool each_thread(void (*visit)(void* context, int32_t thread_id), void* context) noexcept {
-  struct Entry {  // linux_dirent64
-    uint64_t inode;
-    int64_t offset;
-    uint16_t size;
-    uint8_t type;
-    char name[5];
-  };
-  alignas(8) char buffer[2048];
   const int fd = sys::open("/proc/self/task", O_RDONLY | O_DIRECTORY);
   if (fd < 0) return false;
-  long got;
-  while ((got = sys::call(SYS_getdents64, fd, sys::as_arg(buffer), sizeof buffer)) > 0) {
-    for (long at = 0; at < got;) {
-      const auto* entry = reinterpret_cast<const Entry*>(buffer + at);
-      const char* name = buffer + at + offsetof(Entry, name);
-      int32_t id = 0;
-      while (*name >= '0' && *name <= '9') id = id * 10 + (*name++ - '0');
-      if (id != 0) visit(context, id);
-      at += entry->size;
-    }
-  }
+  const bool whole = sys::for_each_entry(fd, [&](const char* name) {
+    const int32_t id = sys::number_of(name);
+    if (id != 0) visit(context, id);
+  });
   sys::close(fd);
-  return got == 0;
+  return whole;
 }
 
 bool shows_its_memory(const ThreadLook& look) noexcept {

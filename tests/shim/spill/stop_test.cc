@@ -73,7 +73,10 @@ TEST_F(Stop, ThreadsStandStillUntilTheyAreResumed) {
         while (!end.load()) counter.fetch_add(1);
       });
     }
-    while (counters[3].load() == 0) usleep(100);
+    // A thread that has not run yet has all signals blocked.
+    for (auto& counter : counters) {
+      while (counter.load() == 0) usleep(100);
+    }
     bool stopped = false;
     uint64_t moved = 0;
     raw.run([&] {
