@@ -71,6 +71,14 @@ bool parse_children(const char* value, Values* out) {
   return true;
 }
 
+bool parse_overcommit(const char* value, Values* out) {
+  static constexpr const char* kWords[] = {"lend", "refuse"};
+  const int index = index_of(value, kWords);
+  if (index < 0) return false;
+  out->overcommit = static_cast<Overcommit>(index);
+  return true;
+}
+
 bool parse_on_limit(const char* value, Values* out) {
   static constexpr const char* kWords[] = {"raise", "warn", "exit"};
   const int index = index_of(value, kWords);
@@ -133,6 +141,8 @@ bool parse(Id id, const char* value, Values* out) {
       return parse_budget(value, out);
     case Id::kReserve:
       return parse_reserve(value, out);
+    case Id::kOvercommit:
+      return parse_overcommit(value, out);
     case Id::kSwapShare:
       return parse_swap_share(value, out);
     case Id::kChildren:

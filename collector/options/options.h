@@ -32,6 +32,7 @@ struct Option {
 extern const Option kTable[static_cast<size_t>(Id::kCount)];
 
 enum class Children : uint8_t { kPython, kAll, kNone };
+enum class Overcommit : uint8_t { kLend, kRefuse };
 enum class OnLimit : uint8_t { kRaise, kWarn, kExit };
 enum class Allocator : uint8_t { kSystem, kJemalloc };
 
@@ -41,6 +42,7 @@ struct Values {
   uint32_t budget_share_permille = 0;  // a share of the kernel's limit; 0 = none
   int64_t reserve_bytes = -1;          // replaces the computed reserve; -1 = computed
   uint32_t swap_share_permille = 500;
+  Overcommit overcommit = Overcommit::kLend;
   Children children = Children::kPython;
   OnLimit on_limit = OnLimit::kRaise;
   Allocator allocator = Allocator::kSystem;  // for the tools, which write LD_PRELOAD

@@ -35,7 +35,8 @@ int read_reclaimable(State& state, Group& group, Level* level) {
   if (__builtin_add_overflow(wanted[0].value, wanted[1].value, &cache)) cache = kUnlimited;
   // A group cannot give back more than it holds, whatever a text says.
   cache = min_of(cache, not_negative(level->usage));
-  level->reclaimable = not_negative(cache - state.resident_text.load(kRelaxed));
+  const Bytes given = min_of(cache, state.given_back.load(kRelaxed));
+  level->reclaimable = given + not_negative(cache - given - state.resident_text.load(kRelaxed));
   level->text_held = true;
   return 0;
 }

@@ -147,6 +147,10 @@ void Probe::refresh() {
   state.refreshing.store(false);
 }
 
+void Probe::set_given_back(Bytes bytes) {
+  state_.given_back.store(bytes < 0 ? 0 : bytes, kRelaxed);
+}
+
 void Probe::set_resident_text(Bytes bytes) {
   state_.resident_text.store(bytes < 0 ? 0 : bytes, kRelaxed);
 }

@@ -48,6 +48,10 @@ class Probe {
   // called reclaimable. Set by the engine from resident_text(); starts at 0.
   void set_resident_text(Bytes bytes);
 
+  // Bytes of file pages that this process wrote as its memory (shim/spill): the kernel writes them out
+  // before it touches the text of programs, so they are reclaimable beside it. Starts at 0.
+  void set_given_back(Bytes bytes);
+
   // What the other processes of the tree hold, for LimitKind::kBudget: counted in the next reading
   // together with this process's own RssAnon and RssShmem. Less what they count of this process's, so
   // that it may be negative. Starts at 0.

@@ -98,6 +98,7 @@ struct State {
   std::atomic<Bytes> rlimit_data;
   std::atomic<Bytes> shmem;  // RssShmem, current at the last full reading or refresh
   std::atomic<Bytes> resident_text;
+  std::atomic<Bytes> given_back;
   std::atomic<Bytes> others_usage;
   std::atomic<uint64_t> faults;
 };

@@ -44,6 +44,7 @@ enum class Outcome : uint32_t {
   kException = 2,  // the request was granted (its caller cannot handle NULL) or nobody asked, and
                    // an exception was sent to the program
   kReported = 3,   // --on-limit warn: granted, only recorded
+  kEnded = 4,      // nobody asked and nothing else was left: the process was ended
 };
 
 struct BlockRecord {
@@ -133,7 +134,8 @@ struct FlightHeader {
   char connection_file[256];       // a kernel's, the key of its successor; "" else
   char limit_path[256];
   uint64_t tree;                   // the same for all of one process tree; 0 unknown
-  char limits[504];                // reserved, zero
+  char ended_because[128];         // why nothing but the end was left (Outcome::kEnded); "" else
+  char unused[376];                // zero
 };
 
 struct FlightFile {

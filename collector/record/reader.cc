@@ -68,6 +68,7 @@ void make_safe(FlightHeader* header) {
   end_string(header->command);
   end_string(header->connection_file);
   end_string(header->limit_path);
+  end_string(header->ended_because);
   if (header->end_state.load() > static_cast<uint32_t>(EndState::kExecuted)) {
     header->end_state = static_cast<uint32_t>(EndState::kRunning);
   }

@@ -58,11 +58,14 @@ const char* reason(const Facts& facts, bool cell) {
 void put_first_line(LineBuffer* out, const Facts& facts, Audience audience) {
   const bool cell = audience == Audience::kCell;
   const bool reported = facts.refusal.outcome == static_cast<uint32_t>(Outcome::kReported);
-  out->text(reported ? "oomguard would have stopped this " : "oomguard stopped this ");
+  const bool ended = facts.refusal.outcome == static_cast<uint32_t>(Outcome::kEnded);
+  out->text(reported ? "oomguard would have stopped this "
+            : ended  ? "oomguard ended this "
+                     : "oomguard stopped this ");
   out->text(cell ? "cell" : "program").text(reason(facts, cell));
   if (reported) {
     out->text(" It goes on, because only a report was asked for (OOMGUARD_ON_LIMIT=warn).");
-  } else if (cell) {
+  } else if (cell && !ended) {
     out->text(" Your variables are kept.");
   }
   out->end_line();
@@ -95,6 +98,15 @@ void put_request(LineBuffer* out, const Facts& facts) {
     out->text("), ");
     put_bytes(out, facts.unit, in_use_bytes(*facts.limit));
     out->text(" in use");
+  }
+  out->text(".").end_line();
+}
+
+void put_why_ended(LineBuffer* out, const FlightHeader& header, const RefusalRecord& refusal) {
+  if (refusal.outcome != static_cast<uint32_t>(Outcome::kEnded)) return;
+  out->text("Why:   no exception could be raised in time");
+  if (header.ended_because[0] != '\0') {
+    out->text("; ").name(header.ended_because, sizeof(header.ended_because));
   }
   out->text(".").end_line();
 }
@@ -270,6 +282,7 @@ size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience
   const Facts facts = facts_of(refusal);
   put_first_line(&lines, facts, audience);
   put_request(&lines, facts);
+  put_why_ended(&lines, header, refusal);
   put_where(&lines, refusal);
   put_held(&lines, header, facts);
   if (audience == Audience::kFull) {

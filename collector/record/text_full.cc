@@ -88,6 +88,8 @@ const char* outcome_name(uint32_t outcome) {
       return "granted, exception sent";
     case Outcome::kReported:
       return "granted, only reported";
+    case Outcome::kEnded:
+      return "the process was ended";
   }
   return "unknown outcome";
 }

@@ -21,6 +21,8 @@ class Alarm {
   // Sends for refusal `number`; false where it was not ready.
   bool send(uint64_t number, int32_t growing_thread, int64_t now_ns) noexcept;
   void handled(int64_t now_ns) noexcept;
+  // When the newest alarm whose handler has not ended was sent; 0: none.
+  int64_t sent_ns() const noexcept { return sent_ns_.load(std::memory_order_acquire); }
   uint64_t refusal(int32_t* growing_thread) const noexcept;
   void on_fork_child() noexcept { sent_ns_.store(0); }
 

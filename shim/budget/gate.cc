@@ -13,6 +13,7 @@
 #include "shim/budget/tree.h"
 #include "shim/core/chores.h"
 #include "shim/core/session.h"
+#include "shim/spill/lender.h"
 
 namespace oomguard::budget {
 namespace {
@@ -24,6 +25,10 @@ constexpr int64_t kNoArenaNs = 1'000'000;
 constexpr Bytes kShownToOthers = 64 * 1024;  // smaller requests are nobody else's business
 // Where nothing can be read (no /proc in a jail): trying again for each request is what costs.
 constexpr Bytes kUnknownCredit = kMiB;
+// --on-limit warn past the limit: not a look at the limits for every request.
+constexpr Bytes kWarnedCredit = kMiB;
+// Small refusals of one incident that a program may handle itself: a library's retries, a search.
+constexpr uint32_t kFlood = 64;
 // A request that stands in `pending_` longer than this was left by a longjmp out of a handler.
 constexpr int64_t kLostPendingNs = 5'000'000'000;
 
@@ -98,7 +103,7 @@ void Gate::start() noexcept {
 void Gate::on_fork_child() noexcept {
   descriptors_.store(Descriptors::kParents, kRelaxed);
   pending_.store(0, kRelaxed);
-  valid_until_ns_.store(0, kRelaxed);
+  cached_.forget();
   threads_.store(1, kRelaxed);
   alarm.on_fork_child();
 }
@@ -121,7 +126,7 @@ void Gate::adopt_limits(const probe::Probe& fresh) noexcept {
 bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe::Depth depth,
                         int64_t now_ns, probe::Reading* reading,
                         probe::Headroom* headroom) noexcept {
-  const Bytes spent = spent_.load(kRelaxed);  // what is granted from here on is not in the answer
+  const Bytes spent = cached_.spent();
   if (!eyes.read(depth, reading)) {
     count_fault();
     return false;
@@ -141,27 +146,25 @@ bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe
                          ? in_flight
                          : ledger.in_flight(0, now_ns, pages) + pending_.load(kRelaxed);
   const Bytes room = (left - busy) / 2;
-  allowed_.store(spent + room, kRelaxed);
   const bool cheap_only_says_less = depth == probe::Depth::kCheap && room <= 0;
-  valid_until_ns_.store(cheap_only_says_less ? 0 : now_ns + reading_valid_ns(room, cpus_), kRelaxed);
-  incident.look(now_ns, headroom->bytes >= reserve());  // a cheap answer errs to the safe side
+  cached_.set(spent, room, cheap_only_says_less ? 0 : now_ns + reading_valid_ns(room, cpus_));
+  // A cheap answer errs to the safe side. What is on the disk instead is no room.
+  incident.look(now_ns, headroom->bytes - spill::in_file() >= reserve());
   return true;
 }
 
 bool Gate::fits_cached(const Request& request, int64_t now_ns, Bytes pending) noexcept {
-  if (now_ns >= valid_until_ns_.load(kRelaxed)) return false;
-  const Bytes room = allowed_.load(kRelaxed) - spent_.load(kRelaxed) - pending;
+  if (!cached_.valid(now_ns)) return false;
+  const Bytes room = cached_.room() - pending;
   if (request.size > room / 16) return false;  // a large share is decided with what is in flight
   const Bytes credit = credit_slice(room, threads_.load(kRelaxed));
-  const Bytes sum = request.size + credit;
-  if (spent_.fetch_add(sum, kRelaxed) + sum > allowed_.load(kRelaxed)) return false;
+  if (!cached_.take(request.size + credit)) return false;
   grant_credit(credit);
   return true;
 }
 
 bool Gate::has_plenty_for(Bytes size) const noexcept {
-  return program_now_ns() < valid_until_ns_.load(kRelaxed) &&
-         size <= allowed_.load(kRelaxed) - spent_.load(kRelaxed);
+  return cached_.valid(program_now_ns()) && size <= cached_.room();
 }
 
 void Gate::grant_credit(Bytes credit) noexcept {
@@ -197,17 +200,20 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
     if (depth == probe::Depth::kFull && request.size + out->line + out->pending + out->in_flight > headroom) {
       out->in_flight = ledger.in_flight(self, now_ns, residency) + others.in_flight;
     }
+    if (values_.overcommit == options::Overcommit::kRefuse && !out->small) {
+      out->in_flight = ledger.untouched(now_ns, residency) + others.in_flight;
+    }
     const Bytes room = headroom - request.size - out->line - out->pending - out->in_flight;
     if (room < 0 && depth == probe::Depth::kFull && out->small) {
       const Bytes taken = dip(request, headroom, now_ns);
       if (taken >= 0) {
-        spent_.fetch_add(taken, kRelaxed);
+        cached_.spend(taken);
         grant_credit(taken - request.size);
         return true;
       }
     }
     if (room >= 0) {
-      spent_.fetch_add(request.size, kRelaxed);
+      cached_.spend(request.size);
       grant_credit(credit_slice(room, threads_.load(kRelaxed)));
       return true;
     }
@@ -326,13 +332,26 @@ bool Gate::may_fit_after_relief(const Request& request, int64_t now_ns,
 
 bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept {
   const bool only_warn = values_.on_limit == options::OnLimit::kWarn;
+  const bool recorded = only_warn && incident.open();  // one record each, then out of the way
   const uint64_t id = incident.refused(now_ns, !only_warn);
+  if (only_warn) grant_credit(kWarnedCredit);
+  if (recorded) return true;
   const auto outcome = only_warn ? record::Outcome::kReported : record::Outcome::kRefused;
-  write_refusal(
+  const uint64_t number = write_refusal(
       {request.kind, outcome, request.size, request.caller, current_thread_id(), id, &judgement},
       now_ns);
   if (values_.on_limit == options::OnLimit::kExit) session::exit_with_report();
+  if (!only_warn && judgement.small) insist_after_flood(id, number, now_ns);
   return only_warn;
+}
+
+// A loop that swallows one refusal after the other goes on for ever, and may end without a trace:
+// after a while the main thread gets what `except Exception` does not catch.
+void Gate::insist_after_flood(uint64_t incident_id, uint64_t number, int64_t now_ns) noexcept {
+  if (flood_incident_.exchange(incident_id, kRelaxed) != incident_id) flood_.store(0, kRelaxed);
+  if (flood_.fetch_add(1, kRelaxed) + 1 < kFlood || !alarm.ready(now_ns)) return;
+  flood_.store(0, kRelaxed);
+  alarm.send(number, current_thread_id(), now_ns);
 }
 
 void Gate::owe_exception(const Request& request, int64_t now_ns,

@@ -19,6 +19,7 @@
 #include "collector/probe/residency.h"
 #include "collector/record/flight.h"
 #include "shim/budget/alarm.h"
+#include "shim/budget/cached_answer.h"
 #include "shim/budget/callers.h"
 #include "shim/budget/incident.h"
 #include "shim/budget/lines.h"
@@ -138,6 +139,7 @@ class Gate {
                             const Judgement& judgement) noexcept;
   bool refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
   void grant_credit(Bytes credit) noexcept;
+  void insist_after_flood(uint64_t incident, uint64_t number, int64_t now_ns) noexcept;
   Bytes dip(const Request& request, Bytes headroom, int64_t now_ns) noexcept;
   void owe_exception(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
 
@@ -150,11 +152,9 @@ class Gate {
   std::atomic<bool> bystander_{false};
   std::atomic<int32_t> privilege_{0};
   std::atomic<bool> shell_{false};
-  // The last answer: `spent_` counts everything granted, and may go up to `allowed_` (half of what was
-  // left then) until `valid_until_ns_`.
-  std::atomic<Bytes> allowed_{0};
-  std::atomic<int64_t> valid_until_ns_{0};
-  std::atomic<Bytes> spent_{0};
+  CachedAnswer cached_;
+  std::atomic<uint64_t> flood_incident_{0};
+  std::atomic<uint32_t> flood_{0};  // small refusals of that incident
   std::atomic<Bytes> pending_{0};
   std::atomic<int64_t> decided_ns_{0};
   std::atomic<Descriptors> descriptors_{Descriptors::kOwn};

@@ -1,5 +1,7 @@
 #include "shim/budget/ledger.h"
 
+#include <algorithm>
+
 #include "shim/budget/block_filter.h"
 
 namespace oomguard::budget {
@@ -193,6 +195,26 @@ int64_t Ledger::in_flight_bound(int32_t self, int64_t now_ns) noexcept {
     if (entry.thread_id.load(kRelaxed) == self || !is_active(slot, now_ns)) return;
     const int64_t touched = entry.touched.load(kRelaxed);
     sum += entry.size.load(kRelaxed) - (touched < 0 ? 0 : touched);
+  });
+  return sum;
+}
+
+int64_t Ledger::untouched_of_heap() noexcept {
+  int64_t sum = 0;
+  each(incomplete_, [&](size_t slot) {
+    const Entry& entry = entries_[slot];
+    if ((entry.flags.load(kRelaxed) & kFromHeap) == 0) return;
+    sum += entry.size.load(kRelaxed) - std::max<int64_t>(0, entry.touched.load(kRelaxed));
+  });
+  return sum;
+}
+
+int64_t Ledger::untouched(int64_t now_ns, const probe::Residency& residency) noexcept {
+  int64_t sum = 0;
+  each(incomplete_, [&](size_t slot) {
+    const Entry& entry = entries_[slot];
+    if (now_ns - entry.sampled_ns.load(kRelaxed) >= kYoungNs) sample(slot, now_ns, residency);
+    sum += entry.size.load(kRelaxed) - std::max<int64_t>(0, entry.touched.load(kRelaxed));
   });
   return sum;
 }

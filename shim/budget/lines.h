@@ -67,14 +67,15 @@ constexpr int64_t tick_ns(Bytes headroom, uint32_t cpus, bool calm) {
   return std::clamp<int64_t>(std::max<Bytes>(headroom, 0) / speed, floor_ns, 250'000'000);
 }
 
-// Where the watchdog sends an exception: just under the small line, so that growth through the gate
-// gets its refusal first. Memory that is filled without asking (`ungated`, lately) gets it earlier:
-// at half the reserve, and by twice what it can grow between two looks.
-inline constexpr Bytes kUngatedNoise = 8 * kMiB;
-constexpr Bytes red_line(Bytes reserve, Bytes small_line, Bytes ungated, Bytes ungated_per_tick) {
-  const Bytes gated = std::max<Bytes>(0, small_line - kMiB);
-  if (ungated < kUngatedNoise) return gated;
-  return std::max(gated, reserve / 2) + std::clamp<Bytes>(2 * ungated_per_tick, 0, 32 * kMiB);
+// The same where neither the process nor the limit's usage moved for `quiet_ns`: looking costs 40 us with
+// the wake-up. What could fill meanwhile is one thread's (2.75 GB/s); a request wakes the watchdog.
+constexpr int64_t doze_ns(Bytes headroom, int64_t quiet_ns) {
+  constexpr int64_t kShort = 32'000'000;
+  const int64_t longest = std::clamp<int64_t>(std::max<Bytes>(headroom, 0) * 4 / 11, kShort, 250'000'000);
+  return std::clamp<int64_t>(quiet_ns / 64, 0, longest);
 }
+
+// Growth that no request announced, as far as it is taken for noise.
+inline constexpr Bytes kUngatedNoise = 8 * kMiB;
 
 }  // namespace oomguard::budget

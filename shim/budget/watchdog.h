@@ -23,6 +23,8 @@ void wake() noexcept;
 void on_fork_child() noexcept;
 
 // Callable from a hook: yes.
+// Somebody asks for memory: nothing moved for a while, and that may end now.
+void stir() noexcept;
 bool due() noexcept;
 void start_if_due(int64_t now_ns) noexcept;
 

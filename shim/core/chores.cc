@@ -22,6 +22,7 @@ void on_slow_path(int32_t thread_id) noexcept {
   if (python::state() == python::State::kWaiting) [[unlikely]] {
     python::on_slow_path(is_main(thread_id));
   }
+  budget::watchdog::stir();
   if (budget::watchdog::due()) [[unlikely]] {
     budget::watchdog::start_if_due(budget::program_now_ns());
   }

@@ -34,6 +34,7 @@ SHELL_FILE = "/IPython/core/interactiveshell.py"
 # Threads that keep a kernel or shell going; none of them runs a person's code.
 SERVICES = ("ipykernel", "zmq", "IPython", "tornado", "concurrent.futures.process")
 
+REFUSED = 1  # outcome of a record
 MOST_THREADS = 64  # newest ones looked at; each look costs 10 us
 FILLING = 64  # page faults: more than a thread takes that merely woke up or ended
 
@@ -146,8 +147,14 @@ def exception_class(base, text, number):
 
 
 def next_class(number):
-    """MemoryError twice in an incident, then one that `except Exception` does not catch."""
+    """MemoryError twice in an incident, then one that `except Exception` does not catch.
+
+    That one at once where the alarm is for a request that was refused: many were before, and the
+    program swallowed them all.
+    """
     found = bridge.refusal(number) if number else None
+    if number and (found is None or found["outcome"] == REFUSED):
+        return guard.api().MemoryLimit
     key = found["incident"] if found is not None else 0
     if incident.number != key:
         incident.number, incident.raised = key, 0

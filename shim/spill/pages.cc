@@ -58,7 +58,8 @@ bool look_at_pages(int pagemap, uintptr_t start, size_t count, bool by_content,
     const uint64_t entry = g_entries[i];
     if ((entry & (kPresent | kSwapped | kFilePage | kGuard)) == 0) continue;
     const bool is_own = (entry & kExclusive) != 0;
-    const bool plain = (entry & (kPresent | kSwapped | kFilePage | kGuard)) == kPresent;
+    // The huge zero page counts as a file's; what else is in anonymous memory is not.
+    const bool plain = (entry & (kPresent | kSwapped | kGuard)) == kPresent;
     if (plain && is_own) ++exclusive;
     set(out, i, !plain || is_own || !by_content || !is_zero(start + i * page_size, page_size));
   }

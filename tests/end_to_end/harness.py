@@ -157,6 +157,12 @@ def growth(python, case, guarded, timeout_s=60):
     return run([python, PROGRAMS / "growth.py", case], SMALL_LIMIT, guarded, timeout_s)
 
 
+def touching(case, guarded, weights, **extra):
+    """One case of programs/touching.py in 600 MiB. `weights`: a large file on a disk."""
+    return run([main_python(), PROGRAMS / "touching.py", case], SMALL_LIMIT, guarded, 90,
+               TOUCHING_FILE=weights, **extra)
+
+
 @functools.lru_cache(None)
 def warm(python):
     """Reads the libraries once outside any test group. Their pages are then charged elsewhere, so

@@ -12,7 +12,7 @@ class Refusal:
     number: int
     incident: int
     at_monotonic_s: float
-    outcome: int          # 1 refused, 2 an exception was sent, 3 only reported
+    outcome: int          # 1 refused, 2 an exception was sent, 3 only reported, 4 ended
     request_bytes: int
     headroom_bytes: int
     line_bytes: int

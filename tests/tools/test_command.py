@@ -21,6 +21,7 @@ GUARD_OPTIONS = {
     "--swap-share": "a share from 0% to 100%",
     "--children": "python, all, or none",
     "--on-limit": "raise, warn, or exit",
+    "--overcommit": "lend, or refuse",
     "--exit-code": "137, or keep",
 }
 

@@ -163,25 +163,15 @@ TEST(LinesTest, TickFollowsTheHeadroomBetweenItsBounds) {
   }
 }
 
-TEST(LinesTest, RedLineLiesJustUnderTheSmallLineWhileGrowthGoesThroughTheGate) {
-  constexpr Bytes kReserve = 40 * kMiB;
-  EXPECT_EQ(red_line(kReserve, 10 * kMiB, 0, 0), 9 * kMiB);
-  EXPECT_EQ(red_line(kReserve, kMiB / 2, 0, 0), 0);
-  EXPECT_EQ(red_line(kReserve, 10 * kMiB, kUngatedNoise - 1, kGiB), 9 * kMiB) << "noise";
-  EXPECT_EQ(red_line(kReserve, 10 * kMiB, -kGiB, -kGiB), 9 * kMiB) << "shrinking";
-  for (const Bytes small : {Bytes{0}, kMiB, 24 * kMiB}) {
-    EXPECT_GE(red_line(kReserve, small, 0, 0), 0);
-    EXPECT_LE(red_line(kReserve, small, 0, 0), small);
+TEST(LinesTest, DozesLongerTheLongerNothingMovesButNeverPastWhatOneThreadCouldFill) {
+  EXPECT_EQ(doze_ns(kGiB, 0), 0);
+  EXPECT_EQ(doze_ns(-kGiB, INT64_MAX), 32'000'000);
+  EXPECT_EQ(doze_ns(40 * kMiB, INT64_MAX), 32'000'000);
+  EXPECT_EQ(doze_ns(10 * kGiB, INT64_MAX), 250'000'000);
+  EXPECT_EQ(doze_ns(10 * kGiB, 640'000'000), 10'000'000);
+  for (const Bytes headroom : {200 * kMiB, 400 * kMiB}) {
+    EXPECT_LE(doze_ns(headroom, INT64_MAX) * 11 / 4, headroom);
   }
-}
-
-TEST(LinesTest, RedLineRisesWithGrowthThatNobodyAskedFor) {
-  constexpr Bytes kReserve = 40 * kMiB;
-  EXPECT_EQ(red_line(kReserve, 10 * kMiB, 8 * kMiB, 0), 20 * kMiB) << "half of the reserve";
-  EXPECT_EQ(red_line(kReserve, 30 * kMiB, 8 * kMiB, 0), 29 * kMiB) << "but never lower than before";
-  EXPECT_EQ(red_line(kReserve, 10 * kMiB, 8 * kMiB, 4 * kMiB), 28 * kMiB);
-  EXPECT_EQ(red_line(kReserve, 10 * kMiB, kGiB, kGiB), 52 * kMiB) << "at most 32 MiB earlier";
-  EXPECT_EQ(red_line(kReserve, 10 * kMiB, kGiB, -kGiB), 20 * kMiB);
 }
 
 }  // namespace

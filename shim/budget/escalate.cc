@@ -1,0 +1,182 @@
+#include "shim/budget/escalate.h"
+
+#include "collector/probe/process.h"
+#include "shim/budget/group_table.h"
+#include "shim/budget/ledger.h"
+#include "shim/budget/refusal_record.h"
+#include "shim/core/copy_text.h"
+#include "shim/core/session.h"
+
+namespace oomguard::budget {
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr Bytes kCopyBudget = 64 * kMiB;
+constexpr int64_t kBarrenNs = 100 * kMs;
+constexpr int64_t kStopNs = 50 * kMs;
+constexpr int64_t kStallNs = 200 * kMs;    // does room come back while all threads stand?
+constexpr int64_t kChanceNs = 5 * kMs;     // for a handler to run, before the end
+constexpr Bytes kLeastLent = kMiB;
+constexpr Bytes kRegrown = 256 * 1024;
+
+// The kernel ends processes at these limits. At RLIMIT_AS and RLIMIT_DATA it refuses, and a budget is
+// nobody's to kill for.
+bool kills(const Look& look) {
+  const Judgement& judgement = look.judgement;
+  if (judgement.headroom.level >= judgement.reading.level_count) return false;
+  const probe::LimitKind kind = judgement.reading.levels[judgement.headroom.level].kind;
+  return kind == probe::LimitKind::kCgroupV1 || kind == probe::LimitKind::kCgroupV2 ||
+         kind == probe::LimitKind::kMachine;
+}
+
+bool counts_address_space(const Look& look) {
+  const Judgement& judgement = look.judgement;
+  if (judgement.headroom.level >= judgement.reading.level_count) return true;
+  const probe::LimitKind kind = judgement.reading.levels[judgement.headroom.level].kind;
+  return kind == probe::LimitKind::kRlimitAs || kind == probe::LimitKind::kRlimitData;
+}
+
+const char* reason_of(spill::Outcome outcome) {
+  switch (outcome) {
+    case spill::Outcome::kNothing:
+      return "what was being filled was not memory of malloc's that could be moved to a file";
+    case spill::Outcome::kNotStopped: return "a thread of the program could not be stopped";
+    case spill::Outcome::kAtCap: return "--spill-limit, or the free disk space, was used up";
+    case spill::Outcome::kNoDisk:
+    case spill::Outcome::kLent: break;
+  }
+  return "";
+}
+
+}  // namespace
+
+void Escalation::look_at_file(int64_t now_ns) noexcept {
+  spill::tend();
+  const Bytes in_file = spill::active() ? spill::in_file() : 0;
+  look::set_in_file(in_file);
+  if (spill::active()) file_.update(in_file, now_ns);
+}
+
+bool Escalation::may_lend(const Look& look) const noexcept {
+  return gate.values().overcommit == options::Overcommit::kLend &&
+         gate.values().on_limit != options::OnLimit::kWarn && !counts_address_space(look) &&
+         look.now_ns >= barren_until_ns_ && spill::obstacle()[0] == '\0' &&
+         ledger.untouched_of_heap() >= kLeastLent;
+}
+
+Situation Escalation::see(const Look& look) noexcept {
+  Situation seen;
+  seen.headroom = look.headroom;
+  seen.reserve = gate.reserve();
+  seen.small_line = gate.lines_now().small;
+  seen.counters_lag = Bytes{gate.cpus()} * 256 * 1024;
+  seen.per_look = look.per_look();
+  seen.lent = spill::active();
+  if (seen.lent) {
+    seen.in_file = spill::in_file();
+    seen.file_growth = file_.recent();
+    seen.file_per_look = file_.recent() / (Tide::kWindowNs / kMs) * (look.pause_ns + look.slip_ns) / kMs;
+    seen.file_left = spill::left();
+    if (seen.headroom - seen.in_file >= kFits) over_since_ns_ = 0;
+    else if (over_since_ns_ == 0) over_since_ns_ = look.now_ns;
+    seen.over_ns = over_since_ns_ != 0 ? look.now_ns - over_since_ns_ : 0;
+  }
+  // What follows costs something, and far from the limit nothing depends on it.
+  if (look.headroom >= seen.reserve + early_line(seen)) return seen;
+  const Bytes others = group_table.others(look.now_ns, 0).largest_growth;
+  seen.ours = look.tide.ours() && look.tide.recent() >= others;
+  // Blocks that are lent stand in the ledger as before, and need nothing.
+  seen.filling = look.tide.filling() ||
+                 (!seen.lent && ledger.in_flight(0, look.now_ns, look::pages()) > look.headroom);
+  seen.creeping = look.tide.creeping();
+  seen.lendable = may_lend(look);
+  seen.grew_since_lending = look.tide.own() > own_at_lending_ + kRegrown;
+  return seen;
+}
+
+void Escalation::act(Look* look, bool changed) noexcept {
+  if (!changed && !spill::active()) return;
+  Situation seen = see(*look);
+  if (look->headroom > seen.reserve) own_at_lending_ = 0;
+  Steps steps = next_steps(seen);
+  if (steps.lend) {
+    lend(look);
+    if (look->now_ns >= barren_until_ns_) return;
+    seen.lendable = false;
+    steps = next_steps(seen);
+  }
+  if (steps.alarm) sound_alarm(look, steps.line);
+  if (steps.end) end(look, steps.line);
+}
+
+void Escalation::lend(Look* look) noexcept {
+  const spill::Result result = spill::lend(kCopyBudget);
+  barren_ = result.outcome;
+  if (result.outcome != spill::Outcome::kLent) {
+    barren_until_ns_ = look->now_ns + kBarrenNs;
+    return;
+  }
+  own_at_lending_ = probe::own_memory() + gate.file_growth();
+  look->now_ns = sys::monotonic_ns();
+  look->tide.restart(own_at_lending_, look->now_ns);
+}
+
+void Escalation::sound_alarm(Look* look, Bytes line) noexcept {
+  const options::OnLimit on_limit = gate.values().on_limit;
+  const bool raises = on_limit == options::OnLimit::kRaise;
+  if (raises ? !gate.alarm.ready(look->now_ns) : gate.incident.open()) return;
+  Judgement& judgement = look->judgement;
+  judgement.source = &look::eyes();
+  judgement.pages = &look::pages();
+  judgement.line = line;
+  judgement.pending = 0;
+  judgement.in_flight = ledger.in_flight(0, look->now_ns, look::pages());
+  int32_t grower = ledger.most_active_thread(look->now_ns);
+  if (grower == 0) grower = gate.last_spender();
+  const uint64_t id = gate.incident.refused(look->now_ns, raises);
+  const auto outcome = raises                                ? record::Outcome::kException
+                       : on_limit == options::OnLimit::kWarn ? record::Outcome::kReported
+                                                             : record::Outcome::kRefused;
+  const Refusal refusal{record::RequestKind::kTouch, outcome,
+                        look->tide.recent(), 0, grower, id, &judgement};
+  const uint64_t number = write_refusal(refusal, look->now_ns);
+  if (on_limit == options::OnLimit::kExit) session::exit_with_report(true);
+  if (raises) gate.alarm.send(number, grower, look->now_ns);
+}
+
+// Nothing else is left: the next pages would be the kernel's reason to kill.
+void Escalation::end(Look* look, Bytes line) noexcept {
+  if (!kills(*look) || gate.values().on_limit == options::OnLimit::kWarn) return;
+  const bool just_sent = look->now_ns - gate.alarm.sent_ns() < kChanceNs;
+  if (just_sent && look->headroom > kMiB + look->per_look()) return;
+  const bool all_stand = spill::stop_all(kStopNs);
+  const int64_t until_ns = look->now_ns + (all_stand ? kStallNs : 0);
+  while (look->now_ns < until_ns) {
+    const timespec pause{0, 2 * kMs};
+    sys::call(SYS_nanosleep, sys::as_arg(&pause), 0);
+    look->now_ns = sys::monotonic_ns();
+    bool changed = false;
+    if (look::take(look, &changed) && look->headroom > line + 8 * kMiB) {
+      spill::resume_all();
+      return;
+    }
+  }
+  Judgement& judgement = look->judgement;
+  judgement.source = &look::eyes();
+  judgement.pages = nullptr;
+  judgement.line = line;
+  judgement.pending = judgement.in_flight = 0;
+  const char* reason = barren_ != spill::Outcome::kLent && reason_of(barren_)[0] != '\0'
+                           ? reason_of(barren_) : spill::obstacle();
+  if (gate.values().overcommit == options::Overcommit::kRefuse) reason = "--overcommit refuse";
+  record::FlightHeader& header = session::file()->header;
+  copy_text(header.ended_because, sizeof header.ended_because, reason);
+  const uint64_t id = gate.incident.refused(look->now_ns, true);
+  int32_t grower = ledger.most_active_thread(look->now_ns);
+  write_refusal({record::RequestKind::kTouch, record::Outcome::kEnded, look->tide.recent(), 0,
+                 grower != 0 ? grower : gate.last_spender(), id, &judgement},
+                look->now_ns);
+  session::exit_with_report(true);
+}
+
+}  // namespace oomguard::budget

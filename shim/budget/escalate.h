@@ -1,0 +1,33 @@
+// The watchdog's steps, taken: an exception, lending, the end of the process with its report. What is
+// to be done is decided in escalation.h.
+// One thread's state (the raw thread's). Callable from the raw thread: yes, and from nowhere else.
+#pragma once
+
+#include "shim/budget/escalation.h"
+#include "shim/budget/look.h"
+#include "shim/spill/lender.h"
+
+namespace oomguard::budget {
+
+class Escalation {
+ public:
+  // Before each look, because what is in the file counts in it.
+  void look_at_file(int64_t now_ns) noexcept;
+  // After each look; `changed`: it saw that something moved.
+  void act(Look* look, bool changed) noexcept;
+
+ private:
+  Situation see(const Look& look) noexcept;
+  bool may_lend(const Look& look) const noexcept;
+  void lend(Look* look) noexcept;
+  void sound_alarm(Look* look, Bytes line) noexcept;
+  void end(Look* look, Bytes line) noexcept;
+
+  int64_t barren_until_ns_ = 0;  // lending gave nothing: not tried again before
+  spill::Outcome barren_ = spill::Outcome::kLent;
+  Bytes own_at_lending_ = 0;
+  int64_t over_since_ns_ = 0;    // what is in the file would not have fit
+  Growth file_{Tide::kWindowNs};
+};
+
+}  // namespace oomguard::budget

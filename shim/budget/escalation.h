@@ -1,0 +1,103 @@
+// What the watchdog does while memory is filled that nobody asks for: pure arithmetic from what it
+// sees to its steps. The order, from far to near: an exception at the early line where pages cannot be
+// lent; lending at the last moment where they can; an exception once what was filled would not have
+// fit; the end of the process with its report. (docs/design.md "Escalation")
+// Plain values, no state, no files. Callable from the raw thread: yes.
+#pragma once
+
+#include <algorithm>
+
+#include "shim/budget/lines.h"
+
+namespace oomguard::budget {
+
+struct Situation {
+  Bytes headroom = kNoLimit;
+  Bytes reserve = 0;
+  Bytes small_line = 0;
+  Bytes counters_lag = 0;  // of the kernel's counters
+  Bytes per_look = 0;      // what may grow until the next look has ended
+  bool ours = false;       // this process is the one that grows
+  bool filling = false;    // growth that no request announced
+  bool creeping = false;   // the same, slow: more than noise only since memory is short
+  bool lendable = false;   // lending may help
+  bool grew_since_lending = true;
+  // Pages that are lent.
+  bool lent = false;
+  Bytes in_file = 0;       // memory that is on the disk instead
+  Bytes file_growth = 0;   // lately
+  int64_t over_ns = 0;     // for how long more has been in it than is left besides
+  Bytes file_per_look = 0;
+  Bytes file_left = 0;     // until --spill-limit or the disk ends it
+};
+
+struct Steps {
+  bool lend = false;
+  bool alarm = false;
+  bool end = false;
+  Bytes line = 0;  // of the alarm or the end, for the record
+};
+
+inline constexpr Bytes kFilledMoves = 256 * 1024;    // less in the file is no growth
+// What is in the file fits as long as it is not more than the headroom by this: pages on their way to
+// the kernel's lists are charged and not yet called cache, and the file system keeps books of them.
+inline constexpr Bytes kFits = -4 * kMiB;
+// The counters of the group and of the file are read one after the other.
+inline constexpr int64_t kOverNs = 10'000'000;
+inline constexpr Bytes kLeastFileLeft = 8 * kMiB;
+
+// Below it the next look may come too late.
+constexpr Bytes end_line(const Situation& seen) {
+  return 2 * kMiB + std::min(seen.counters_lag, seen.reserve / 4) +
+         std::clamp<Bytes>(seen.per_look, 0, 48 * kMiB);
+}
+// Where pages are lent: early enough for one more look and an exception before the end line.
+// Nothing is refused by lending, so that early costs little.
+constexpr Bytes last_line(const Situation& seen) {
+  return end_line(seen) + std::clamp<Bytes>(seen.per_look, 8 * kMiB, 64 * kMiB);
+}
+// Where growth through the gate should have got its refusal.
+constexpr Bytes gated_line(const Situation& seen) {
+  return std::max<Bytes>(0, seen.small_line - kMiB);
+}
+// Where the exception is sent for growth that cannot be carried further.
+constexpr Bytes early_line(const Situation& seen) {
+  const Bytes least = std::max(gated_line(seen), last_line(seen));
+  return seen.filling ? std::max(least, seen.reserve / 2) : least;
+}
+
+constexpr Steps steps_of_lent(const Situation& seen) {
+  Steps steps;
+  if (!seen.lent || seen.file_growth < kFilledMoves) return steps;
+  // What is on the disk would not have fit.
+  if (seen.over_ns >= kOverNs) steps = {false, true, false, seen.in_file + kFits};
+  if (seen.file_left < kLeastFileLeft + 2 * seen.file_per_look) steps.end = true;
+  return steps;
+}
+
+constexpr Steps next_steps(const Situation& seen) {
+  Steps steps = steps_of_lent(seen);
+  if (!seen.ours || steps.end) return steps;
+  const auto alarm_below = [&](Bytes line) {
+    if (seen.headroom >= line || steps.alarm) return;
+    steps.alarm = true;
+    steps.line = line;
+  };
+  if (!seen.filling && !seen.creeping) {
+    alarm_below(gated_line(seen));
+    return steps;
+  }
+  if (!seen.lendable) {
+    alarm_below(early_line(seen));
+    if (seen.headroom >= end_line(seen)) return steps;
+    steps.end = true;
+    steps.line = end_line(seen);
+    return steps;
+  }
+  steps.lend = seen.headroom < last_line(seen) && seen.grew_since_lending;
+  // It grows, and not into what was lent.
+  if (seen.lent && seen.grew_since_lending) alarm_below((end_line(seen) + last_line(seen)) / 2);
+  return steps;
+}
+
+}  // namespace oomguard::budget

@@ -1,0 +1,161 @@
+#include "shim/budget/look.h"
+
+#include "collector/probe/killers.h"
+#include "collector/probe/process.h"
+#include "shim/budget/group_table.h"
+#include "shim/budget/ledger.h"
+#include "shim/budget/tree.h"
+
+namespace oomguard::budget::look {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kRefreshNs = 500 * kMs;
+constexpr int64_t kTextNs = 2000 * kMs;
+constexpr int64_t kKillersNs = 30'000 * kMs;
+constexpr int64_t kCompleteNs = 1000 * kMs;
+constexpr size_t kQuietLooks = 4;  // blocks at each tick, about 20 us each
+// The kernel's counters move in steps of 64 pages for each CPU.
+constexpr Bytes kStill = 512 * 1024;
+// A group that is full of file pages keeps its usage while memory takes their place.
+constexpr Bytes kFull = 16 * kMiB;
+
+constinit probe::Probe g_probe;
+constinit probe::Residency g_residency;
+
+bool near(Bytes headroom) { return headroom < 2 * gate.reserve() + 512 * kMiB; }
+
+// The link count of /proc/self/task is the number of threads and two.
+uint32_t count_threads() {
+  struct stat status;
+  if (sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg("/proc/self/task"), sys::as_arg(&status), 0) != 0 ||
+      status.st_nlink < 4) {
+    return 1;
+  }
+  return static_cast<uint32_t>(status.st_nlink) - 3;  // the watchdog itself is one
+}
+
+// Where the main thread has ended and there is no other (SYS_exit, a seccomp filter that kills
+// threads), the process is over once this thread is, and somebody may wait for that. The last thread's
+// end is what wait answers.
+void end_with_the_last_thread() {
+  probe::ProcessStatus leader;
+  if (count_threads() != 1 || !probe::read_status(0, &leader) || leader.state != 'Z') return;
+  const int signal = leader.exit_status & 0x7f;
+  if (signal != 0) {
+    const uint64_t none = 0;
+    unsigned long by_default[4] = {};
+    sys::call(SYS_rt_sigaction, signal, sys::as_arg(by_default), 0, 8);
+    sys::call(SYS_rt_sigprocmask, 2 /*SIG_SETMASK*/, sys::as_arg(&none), 0, 8);
+    sys::call(SYS_tgkill, sys::call(SYS_getpid), sys::call(SYS_gettid), signal);
+  }
+  sys::call(SYS_exit_group, leader.exit_status >> 8);
+}
+
+// Once the machine is more than half full: does somebody else end processes before the kernel?
+void look_for_killers(Look* look) {
+  const probe::Reading& reading = look->judgement.reading;
+  if (look->killers_ns != 0 && look->now_ns - look->killers_ns < kKillersNs) return;
+  for (uint32_t i = 0; i < reading.level_count; ++i) {
+    const probe::Level& level = reading.levels[i];
+    if (level.kind != probe::LimitKind::kMachine || level.usage < level.limit / 2) continue;
+    gate.set_machine_line(probe::find_killer_line(level.limit));
+    look->killers_ns = look->now_ns;
+  }
+}
+
+void refresh(Look* look) {
+  if (look->now_ns - look->refreshed_ns > kRefreshNs) {
+    g_probe.refresh();
+    gate.adopt_limits(g_probe);
+    gate.set_threads(count_threads());
+    end_with_the_last_thread();
+    gate.forget_lost_pending(look->now_ns);
+    look->refreshed_ns = look->now_ns;
+  }
+  if (near(look->headroom) && look->now_ns - look->text_ns > kTextNs) {
+    const int64_t text = g_residency.resident_text();
+    if (text >= 0) {
+      g_probe.set_resident_text(text);
+      gate.probe.set_resident_text(text);
+    }
+    look->text_ns = look->now_ns;
+  }
+}
+
+// The counters stand where they stood, and nothing can have taken the place of file pages.
+bool stands_still(const Look& look, const probe::Level& level) {
+  const Bytes change = level.usage - look.usage;
+  return look.calm() && look.tide.still() && change < kStill && change > -kStill &&
+         level.usage < level.limit - kFull && look.now_ns - look.complete_ns < kCompleteNs;
+}
+
+void read_growth(Look* look) {
+  const Bytes memory = probe::own_memory();
+  if (memory < 0) return;
+  look->complete_ns = look->now_ns;
+  const bool is_short = look->headroom < gate.reserve() + 32 * kMiB;
+  look->tide.update(memory + gate.file_growth(), needed(*look), gate.granted_total(), is_short, look->now_ns);
+  if (look->tide.moved()) look->moved_ns = look->now_ns;
+  if (!look->tide.still()) look->quiet_ns = look->now_ns;
+  if (near(look->headroom) && look->tide.moved()) {
+    ledger.look_at_quiet(kQuietLooks, look->now_ns, g_residency);
+  }
+  gate.set_bystander(look->tide.recent_needed() > 4 * kMiB &&
+                     look->tide.recent() * 2 < look->tide.recent_needed());
+  tree::look(g_probe, memory, near(look->headroom), look->now_ns);
+  if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
+    slot->in_flight.store(ledger.in_flight(0, look->now_ns, g_residency), kRelaxed);
+    slot->growth.store(look->tide.recent(), kRelaxed);
+    slot->heartbeat_ns.store(look->now_ns, std::memory_order_release);
+  }
+}
+
+}  // namespace
+
+void open() noexcept {
+  if (!g_probe.open(gate.probe_config())) gate.count_fault();
+  if (!g_residency.open()) gate.count_fault();
+  tree::join(g_probe);
+  tree::begin_looks();
+}
+
+void set_in_file(Bytes bytes) noexcept {
+  g_probe.set_given_back(bytes);
+  gate.probe.set_given_back(bytes);
+}
+
+const probe::Residency& pages() noexcept { return g_residency; }
+const probe::Probe& eyes() noexcept { return g_probe; }
+
+Bytes needed(const Look& look) noexcept {
+  const Judgement& judgement = look.judgement;
+  if (judgement.headroom.level >= judgement.reading.level_count) return 0;
+  const probe::Level& level = judgement.reading.levels[judgement.headroom.level];
+  return level.usage - level.reclaimable;
+}
+
+bool take(Look* look, bool* changed) noexcept {
+  refresh(look);
+  Judgement& judgement = look->judgement;
+  const auto read = [&](probe::Depth depth) {
+    return gate.look_through(g_probe, g_residency, depth, look->now_ns, &judgement.reading,
+                             &judgement.headroom);
+  };
+  if (!read(probe::Depth::kCheap)) return false;
+  if (judgement.headroom.level < judgement.reading.level_count) {
+    const probe::Level& level = judgement.reading.levels[judgement.headroom.level];
+    *changed = !stands_still(*look, level);
+    if (!*changed) return true;
+    look->usage = level.usage;
+  }
+  if (near(judgement.headroom.bytes) && !read(probe::Depth::kFull)) return false;
+  *changed = true;
+  look->headroom = judgement.headroom.bytes;
+  look_for_killers(look);
+  read_growth(look);
+  return true;
+}
+
+}  // namespace oomguard::budget::look

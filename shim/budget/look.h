@@ -1,0 +1,48 @@
+// What the watchdog sees with one look: the limits through descriptors of its own, and how memory
+// moved since the last one. It passes on what requests are decided by.
+// One thread's state (the raw thread's). Callable from the raw thread: yes, and from nowhere else.
+#pragma once
+
+#include <cstdint>
+
+#include "shim/budget/gate.h"
+#include "shim/budget/tide.h"
+
+namespace oomguard::budget {
+
+struct Look {
+  int64_t now_ns = 0;
+  int64_t refreshed_ns = 0;
+  int64_t text_ns = 0;
+  int64_t killers_ns = 0;
+  int64_t moved_ns = 0;     // this process's memory
+  int64_t quiet_ns = 0;     // since when neither it nor the limit's usage moved
+  int64_t complete_ns = 0;  // when own memory was read last
+  int64_t pause_ns = 0;
+  int64_t slip_ns = 0;      // how much longer than asked a sleep lasted lately, at the most
+  Bytes headroom = kNoLimit;
+  Bytes usage = 0;          // of the binding level, as counted
+  Tide tide;
+  Judgement judgement{};
+
+  // What may grow until the next look has ended.
+  Bytes per_look() const { return tide.grown_in(pause_ns + slip_ns); }
+  bool calm() const { return now_ns - moved_ns > kCalmNs; }
+  static constexpr int64_t kCalmNs = 1'000'000'000;
+};
+
+namespace look {
+
+// Opens the descriptors; in the raw thread, at its start.
+void open() noexcept;
+// False where nothing could be read. Sets `changed`: false where nothing moves, and the rest of the
+// look may be left out.
+bool take(Look* look, bool* changed) noexcept;
+const probe::Residency& pages() noexcept;
+const probe::Probe& eyes() noexcept;
+// What of this process's memory is in its file: reclaimable, in every reading from here on.
+void set_in_file(Bytes bytes) noexcept;
+Bytes needed(const Look& look) noexcept;
+
+}  // namespace look
+}  // namespace oomguard::budget

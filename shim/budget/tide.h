@@ -1,0 +1,109 @@
+// How memory moves, from one look of the watchdog to the next: how fast this process grows, whether
+// anybody asked for it, and whose growth it is. Plain state of one thread, no files.
+// Callable from the raw thread: yes.
+#pragma once
+
+#include <algorithm>
+
+#include "shim/budget/growth.h"
+#include "shim/budget/lines.h"
+
+namespace oomguard::budget {
+
+class Tide {
+ public:
+  // `own`: private and shared memory of this process; `needed`: of everybody on the binding limit;
+  // `granted`: everything that requests got; `is_short`: memory is short.
+  constexpr void update(Bytes own, Bytes needed, Bytes granted, bool is_short, int64_t now_ns) {
+    const int64_t passed_ns = now_ns - at_ns_;
+    const Bytes step = at_ns_ != 0 && passed_ns > 0 && own > own_now_ ? (own - own_now_) * kMs / passed_ns : 0;
+    pace_per_ms_ = std::max(step, pace_per_ms_ - pace_per_ms_ / 8);
+    at_ns_ = now_ns;
+    still_ = own == own_now_ && std::max(needed - needed_now_, needed_now_ - needed) < kStill;
+    own_now_ = own;
+    needed_now_ = needed;
+    granted_now_ = granted;
+    own_.update(own, now_ns);
+    needed_.update(needed, now_ns);
+    granted_.update(granted, now_ns);
+    own_slow_.update(own, now_ns);
+    needed_slow_.update(needed, now_ns);
+    granted_slow_.update(granted, now_ns);
+    if (!is_short || !was_short_) start_ = {own, needed, granted};
+    was_short_ = is_short;
+  }
+
+  // What grew so far is settled (its pages were lent): only what grows from here on counts.
+  // The pace stays.
+  constexpr void restart(Bytes own, int64_t now_ns) {
+    const Bytes pace = std::max(pace_per_ms_, own_.recent() / (kWindowNs / kMs));
+    const Mark start{own, needed_now_, granted_now_};
+    *this = Tide{};
+    at_ns_ = now_ns;
+    own_now_ = own;
+    needed_now_ = start.needed;
+    granted_now_ = start.granted;
+    start_ = start;
+    was_short_ = true;
+    pace_per_ms_ = pace;
+  }
+
+  constexpr Bytes own() const { return own_now_; }
+  constexpr Bytes recent() const { return own_.recent(); }
+  constexpr Bytes recent_needed() const { return needed_.recent(); }
+  constexpr bool moved() const { return own_.moved(); }
+  // Neither this process nor the limit's usage changed with the last look.
+  constexpr bool still() const { return still_; }
+
+  // Memory that was granted earlier is being filled. What was granted counts as announced for twice
+  // as long as what grew, because it is filled after it was granted.
+  constexpr bool filling() const { return own_.recent() - granted_.recent() >= kUngatedNoise; }
+  // The same with less noise, over a longer time; and over all of the time since memory is short.
+  constexpr bool creeping() const {
+    return own_slow_.recent() - granted_slow_.recent() >= kMiB ||
+           own_now_ - start_.own - (granted_now_ - start_.granted) >= 2 * kMiB;
+  }
+  // This process's growth is at least half of what the limit's usage grew by.
+  constexpr bool ours() const {
+    if (needed_slow_.recent() < kMiB) {  // slow: since memory is short
+      const Bytes own = own_now_ - start_.own;
+      return own >= kMiB / 4 && own * 2 >= needed_now_ - start_.needed;
+    }
+    const bool fast = own_.recent() >= kMiB;
+    return fast ? own_.recent() * 2 >= needed_.recent()
+                : own_slow_.recent() >= kMiB / 2 && own_slow_.recent() * 2 >= needed_slow_.recent();
+  }
+  // What may grow in `ns`: at the pace of the last window or of the newest steps, whichever is more.
+  constexpr Bytes grown_in(int64_t ns) const {
+    return std::max(own_.recent() / (kWindowNs / kMs), pace_per_ms_) * (ns / 1000) / 1000;
+  }
+
+  static constexpr int64_t kWindowNs = 200'000'000;
+
+ private:
+  static constexpr int64_t kMs = 1'000'000;
+  static constexpr int64_t kSlowNs = 2'000'000'000;
+  static constexpr Bytes kStill = 512 * 1024;  // the kernel's counters move in steps of 64 pages
+
+  struct Mark {
+    Bytes own = 0;
+    Bytes needed = 0;
+    Bytes granted = 0;
+  };
+  int64_t at_ns_ = 0;
+  Bytes own_now_ = 0;
+  Bytes needed_now_ = 0;
+  Bytes granted_now_ = 0;
+  Bytes pace_per_ms_ = 0;
+  bool still_ = false;
+  bool was_short_ = false;
+  Mark start_;
+  Growth own_{kWindowNs};
+  Growth needed_{kWindowNs};
+  Growth granted_{2 * kWindowNs};
+  Growth own_slow_{kSlowNs};
+  Growth needed_slow_{kSlowNs};
+  Growth granted_slow_{2 * kSlowNs};
+};
+
+}  // namespace oomguard::budget

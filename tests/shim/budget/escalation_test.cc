@@ -1,0 +1,140 @@
+#include "shim/budget/escalation.h"
+
+#include <gtest/gtest.h>
+
+namespace oomguard::budget {
+namespace {
+
+constexpr Bytes kGiB = 1024 * kMiB;
+
+// 600 MiB: reserve 24, small line 6, two CPUs. This process fills memory slowly.
+Situation small_group(Bytes headroom) {
+  Situation seen;
+  seen.headroom = headroom;
+  seen.reserve = 24 * kMiB;
+  seen.small_line = 6 * kMiB;
+  seen.counters_lag = kMiB / 2;
+  seen.per_look = kMiB;
+  seen.ours = true;
+  return seen;
+}
+
+Situation filling(Bytes headroom, bool lendable) {
+  Situation seen = small_group(headroom);
+  seen.filling = true;
+  seen.lendable = lendable;
+  return seen;
+}
+
+Situation lent(Bytes headroom, Bytes in_file) {
+  Situation seen = filling(headroom, true);
+  seen.grew_since_lending = false;
+  seen.lent = true;
+  seen.in_file = in_file;
+  seen.over_ns = headroom - in_file < kFits ? kOverNs : 0;
+  seen.file_growth = 4 * kMiB;
+  seen.file_per_look = kMiB;
+  seen.file_left = kGiB;
+  return seen;
+}
+
+bool nothing(const Steps& steps) { return !steps.lend && !steps.alarm && !steps.end; }
+
+TEST(EscalationTest, LinesLieInOrder) {
+  for (const Bytes per_look : {Bytes{0}, kMiB, 20 * kMiB, kGiB}) {
+    for (const Bytes reserve : {24 * kMiB, 78 * kMiB}) {
+      Situation seen = filling(0, false);
+      seen.per_look = per_look;
+      seen.reserve = reserve;
+      EXPECT_LT(end_line(seen), last_line(seen));
+      EXPECT_LE(last_line(seen), early_line(seen));
+      EXPECT_GE(last_line(seen) - end_line(seen), 8 * kMiB) << "room for an exception";
+      EXPECT_LE(early_line(seen), 128 * kMiB) << "however fast it grows";
+    }
+  }
+}
+
+TEST(EscalationTest, WhoDoesNotGrowIsLeftAlone) {
+  Situation seen = filling(0, true);
+  seen.ours = false;
+  EXPECT_TRUE(nothing(next_steps(seen)));
+}
+
+TEST(EscalationTest, GrowthThroughTheGateGetsItsExceptionOnlyUnderTheSmallLine) {
+  EXPECT_TRUE(nothing(next_steps(small_group(6 * kMiB))));
+  const Steps steps = next_steps(small_group(4 * kMiB));
+  EXPECT_TRUE(steps.alarm);
+  EXPECT_FALSE(steps.lend || steps.end);
+  EXPECT_FALSE(next_steps(small_group(-kMiB)).end) << "what dips there is small";
+}
+
+TEST(EscalationTest, WhereNothingCanBeLentTheExceptionComesEarly) {
+  EXPECT_TRUE(nothing(next_steps(filling(13 * kMiB, false))));
+  EXPECT_TRUE(next_steps(filling(11 * kMiB, false)).alarm);
+  Situation fast = filling(40 * kMiB, false);
+  fast.per_look = 20 * kMiB;
+  EXPECT_TRUE(next_steps(fast).alarm) << "the more it can grow, the earlier";
+}
+
+TEST(EscalationTest, WherePagesCanBeLentNothingHappensBeforeTheLastMoment) {
+  EXPECT_TRUE(nothing(next_steps(filling(13 * kMiB, true))));
+  const Steps steps = next_steps(filling(11 * kMiB, true));
+  EXPECT_TRUE(steps.lend);
+  EXPECT_FALSE(steps.alarm || steps.end);
+}
+
+TEST(EscalationTest, WhatIsFilledToTheEndWithinTheLimitGetsNoException) {
+  EXPECT_TRUE(nothing(next_steps(lent(11 * kMiB, 7 * kMiB)))) << "four MiB under the limit";
+  const Steps steps = next_steps(lent(11 * kMiB, 16 * kMiB));
+  EXPECT_TRUE(steps.alarm) << "this would not have fit";
+  EXPECT_FALSE(steps.lend || steps.end);
+}
+
+TEST(EscalationTest, CountersThatContradictEachOtherForAMomentAreNoAlarm) {
+  Situation seen = lent(11 * kMiB, 16 * kMiB);
+  seen.over_ns = kOverNs - 1;
+  EXPECT_TRUE(nothing(next_steps(seen)));
+}
+
+TEST(EscalationTest, LentPagesThatNobodyFillsAnyMoreGetNoException) {
+  Situation seen = lent(11 * kMiB, 100 * kMiB);
+  seen.file_growth = 0;
+  EXPECT_TRUE(nothing(next_steps(seen)));
+}
+
+TEST(EscalationTest, GrowthBesideTheLentPagesIsLentAgainAndGetsItsException) {
+  Situation seen = lent(11 * kMiB, 0);
+  seen.file_growth = 0;
+  seen.grew_since_lending = true;
+  EXPECT_TRUE(next_steps(seen).lend);
+  EXPECT_FALSE(next_steps(seen).alarm);
+  seen.headroom = 6 * kMiB;
+  EXPECT_TRUE(next_steps(seen).alarm);
+}
+
+TEST(EscalationTest, EndsOnlyUnderTheEndLineAndOnlyWhereNothingCanBeLent) {
+  EXPECT_FALSE(next_steps(filling(4 * kMiB, false)).end);
+  EXPECT_TRUE(next_steps(filling(3 * kMiB, false)).end);
+  EXPECT_TRUE(next_steps(filling(3 * kMiB, false)).alarm) << "sent where it was not yet";
+  EXPECT_FALSE(next_steps(filling(3 * kMiB, true)).end);
+}
+
+TEST(EscalationTest, SlowGrowthIsNoisyOnlyAwayFromTheEnd) {
+  Situation seen = small_group(13 * kMiB);
+  seen.creeping = true;
+  EXPECT_TRUE(nothing(next_steps(seen)));
+  seen.headroom = 3 * kMiB;
+  EXPECT_TRUE(next_steps(seen).end);
+}
+
+TEST(EscalationTest, EndsWhenTheFileIsNearlyFullAndStillBeingFilled) {
+  Situation seen = lent(11 * kMiB, kGiB);
+  seen.file_left = 9 * kMiB;
+  EXPECT_TRUE(next_steps(seen).end);
+  EXPECT_TRUE(next_steps(seen).alarm);
+  seen.file_growth = 0;
+  EXPECT_FALSE(next_steps(seen).end);
+}
+
+}  // namespace
+}  // namespace oomguard::budget

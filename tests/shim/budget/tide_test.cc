@@ -1,0 +1,105 @@
+#include "shim/budget/tide.h"
+
+#include <gtest/gtest.h>
+
+namespace oomguard::budget {
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+
+// A process of 100 MiB on a limit where 300 MiB are needed, looked at every 5 ms.
+class TideTest : public testing::Test {
+ protected:
+  TideTest() { step(0, 0, 0); }
+  void step(Bytes own, Bytes others, Bytes granted, int64_t ns = 5 * kMs) {
+    own_ += own;
+    needed_ += own + others;
+    granted_ += granted;
+    now_ns_ += ns;
+    tide_.update(own_, needed_, granted_, short_, now_ns_);
+  }
+  void steps(int count, Bytes own, Bytes others, Bytes granted) {
+    for (int i = 0; i < count; ++i) step(own, others, granted);
+  }
+
+  Tide tide_;
+  bool short_ = true;
+  Bytes own_ = 100 * kMiB;
+  Bytes needed_ = 300 * kMiB;
+  Bytes granted_ = 0;
+  int64_t now_ns_ = 1'000 * kMs;
+};
+
+TEST_F(TideTest, WhatWasGrantedAndIsFilledIsAnnounced) {
+  step(0, 0, 60 * kMiB);
+  steps(20, 3 * kMiB, 0, 0);
+  EXPECT_FALSE(tide_.filling());
+  EXPECT_FALSE(tide_.creeping());
+  EXPECT_TRUE(tide_.ours());
+}
+
+TEST_F(TideTest, WhatNobodyAskedForIsFilling) {
+  steps(2, 3 * kMiB, 0, 0);
+  EXPECT_FALSE(tide_.filling()) << "noise";
+  steps(2, 3 * kMiB, 0, 0);
+  EXPECT_TRUE(tide_.filling());
+  EXPECT_TRUE(tide_.creeping());
+}
+
+TEST_F(TideTest, SlowGrowthCreeps) {
+  steps(400, 8 * 1024, 0, 0);  // 1.6 MiB a second
+  EXPECT_FALSE(tide_.filling());
+  EXPECT_TRUE(tide_.creeping());
+  EXPECT_TRUE(tide_.ours());
+}
+
+TEST_F(TideTest, VerySlowGrowthIsSeenFromWhereMemoryBecameShort) {
+  steps(4000, 1024, 0, 0);  // 200 KiB a second
+  EXPECT_TRUE(tide_.creeping());
+  EXPECT_TRUE(tide_.ours());
+  short_ = false;
+  step(0, 0, 0);
+  short_ = true;
+  steps(1000, 1024, 0, 0);
+  EXPECT_FALSE(tide_.creeping()) << "counted anew";
+}
+
+TEST_F(TideTest, ANeighboursGrowthIsNotOurs) {
+  steps(20, kMiB / 4, 4 * kMiB, 0);
+  EXPECT_FALSE(tide_.ours());
+}
+
+TEST_F(TideTest, StandsStillWhereNeitherMovesMuch) {
+  step(0, 64 * 4096, 0);
+  EXPECT_TRUE(tide_.still()) << "a step of the kernel's counters";
+  step(0, kMiB, 0);
+  EXPECT_FALSE(tide_.still());
+  step(4096, 0, 0);
+  EXPECT_FALSE(tide_.still());
+}
+
+TEST_F(TideTest, PaceIsTheFasterOfTheWindowAndTheNewestSteps) {
+  step(20 * kMiB, 0, 0);
+  EXPECT_EQ(tide_.grown_in(10 * kMs), 40 * kMiB) << "begun just now";
+  steps(10, 0, 0, 0);
+  EXPECT_GT(tide_.grown_in(10 * kMs), 8 * kMiB) << "it may go on in a moment";
+  steps(80, 0, 0, 0);
+  EXPECT_LT(tide_.grown_in(10 * kMs), kMiB);
+}
+
+TEST_F(TideTest, ShrinkingIsNoGrowth) {
+  steps(10, -5 * kMiB, 0, 0);
+  EXPECT_EQ(tide_.recent(), 0);
+  EXPECT_EQ(tide_.grown_in(10 * kMs), 0);
+  EXPECT_FALSE(tide_.ours());
+}
+
+TEST_F(TideTest, ARestartForgetsWhoseGrowthItWasAndKeepsThePace) {
+  steps(10, 5 * kMiB, 0, 0);
+  tide_.restart(own_, now_ns_);
+  EXPECT_FALSE(tide_.filling() || tide_.creeping() || tide_.ours());
+  EXPECT_GE(tide_.grown_in(5 * kMs), 4 * kMiB);
+}
+
+}  // namespace
+}  // namespace oomguard::budget
