@@ -144,7 +144,7 @@ struct FlightFile {
 };
 
 static_assert(std::is_standard_layout_v<FlightFile>);
-static_assert(offsetof(FlightHeader, limits) % 8 == 0);
+static_assert(offsetof(FlightHeader, ended_because) % 8 == 0);
 static_assert(sizeof(BlockRecord) == 96);
 static_assert(sizeof(NeighbourRecord) == 48);
 static_assert(sizeof(LevelRecord) == 168);

@@ -96,7 +96,8 @@ void read_growth(Look* look) {
   if (memory < 0) return;
   look->complete_ns = look->now_ns;
   const bool is_short = look->headroom < gate.reserve() + 32 * kMiB;
-  look->tide.update(memory + gate.file_growth(), needed(*look), gate.granted_total(), is_short, look->now_ns);
+  look->tide.update(memory + gate.file_growth(), needed(*look), gate.granted_total(), is_short,
+                    look->now_ns);
   if (look->tide.moved()) look->moved_ns = look->now_ns;
   if (!look->tide.still()) look->quiet_ns = look->now_ns;
   if (near(look->headroom) && look->tide.moved()) {

@@ -132,8 +132,6 @@ void resume() noexcept {
   if (g_paused.fetch_sub(1) == 1) g_due_ns.store(program_now_ns() + kRestartAfterNs);
 }
 
-void wake() noexcept { g_thread.wake(); }
-
 void on_fork_child() noexcept {
   g_thread.forget();
   g_dozing.store(kAwake);

@@ -6,6 +6,7 @@ the limit was reached at least (peak plus refused request), and how long the exc
 multiple of the bare run's time to its death (least, median, greatest).
 """
 import argparse
+import pathlib
 import shutil
 import statistics
 import sys
@@ -15,6 +16,10 @@ import cgroup
 import harness
 
 GROWTH = ("bytearray", "dict", "list_of_str", "numpy_ones", "numpy_empty", "torch_ones", "threads")
+TOUCHING_FITS = ("exact_fit", "skeletons")
+TOUCHING = ("two_empty", "two_read_first", "ten_threads", "random_fancy", "random_loop", "map_fill",
+            "slow", "cow_child", "cow_parent", "private_file", "recursion", "locked",
+            "c_loop") + TOUCHING_FITS
 CONVERSIONS = ("float32", "float16", "device_map")
 
 
@@ -49,6 +54,22 @@ def repeat_growth(python, case, times):
             ratios.append(run.seconds_to_exception / bare.finished.seconds)
     name = f"{case}, CPython {harness.python_label(python)}"
     return show(name, lived, times, oom_kills, reached, ratios)
+
+
+def repeat_touching(case, weights, times):
+    lived, oom_kills, reached = 0, 0, []
+    for _ in range(times):
+        run = harness.touching(case, True, weights)
+        oom_kills += run.oom_kills
+        reached.append(run.peak_bytes / run.limit_bytes)
+        good = run.oom_kills == 0 and (
+            run.finished.status == 137 if case == "c_loop" else
+            run.finished.status == 0 and run.result.get("intact") and run.result.get("alive")
+            and (run.result["exception"] is None) == (case in TOUCHING_FITS))
+        lived += bool(good)
+        if not good:
+            print(f"touching {case}: {run}", file=sys.stderr)
+    return show(f"touching {case}", lived, times, oom_kills, reached, [])
 
 
 def repeat_load(checkpoint, way, times):
@@ -113,8 +134,8 @@ def run_cycles(count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=20)
-    parser.add_argument("--only", choices=("growth", "interpreters", "load", "notebook", "share",
-                                           "cycles"))
+    parser.add_argument("--only", choices=("growth", "touching", "interpreters", "load", "notebook",
+                                           "share", "cycles"))
     options = parser.parse_args()
     reason = cgroup.why_unavailable()
     if reason:
@@ -126,6 +147,15 @@ def main():
     if wanted("growth"):
         for case in GROWTH:
             good &= repeat_growth(harness.main_python(), case, options.times)
+    if wanted("touching"):
+        folder = pathlib.Path(harness.disk_folder())
+        try:
+            with open(folder / "weights", "wb") as file:
+                file.truncate(900 << 20)
+            for case in TOUCHING:
+                good &= repeat_touching(case, str(folder / "weights"), options.times)
+        finally:
+            shutil.rmtree(folder)
     if wanted("interpreters"):
         for python in harness.pythons():
             for case in GROWTH:

@@ -10,7 +10,7 @@ import pytest
 
 import harness
 
-RAISES = ("two_empty", "two_read_first", "ten_threads", "random_fancy", "random_loop", "map_fill",
+RAISES = ("two_empty", "two_read_first", "random_fancy", "random_loop", "map_fill",
           "slow", "cow_child", "cow_parent", "private_file", "recursion", "locked")
 FITS = ("exact_fit", "skeletons")
 
