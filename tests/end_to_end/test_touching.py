@@ -11,7 +11,7 @@ import pytest
 import harness
 
 RAISES = ("two_empty", "two_read_first", "random_fancy", "random_loop", "map_fill",
-          "slow", "cow_child", "cow_parent", "private_file", "recursion", "locked")
+          "slow", "cow_child", "cow_parent", "private_file")
 FITS = ("exact_fit", "skeletons")
 
 
