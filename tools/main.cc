@@ -1,6 +1,7 @@
 // The `oomguard` command: reads the command line, prints errors, picks the exit status.
 #include <cstdio>
 #include <iostream>
+#include <new>
 
 #include "tools/command/exit_status.h"
 #include "tools/command/option_flags.h"
@@ -93,6 +94,9 @@ int run_command(std::vector<std::string> words) {
 int main(int argc, char** argv) {
   try {
     return oomguard::tools::run_command({argv + (argc > 0 ? 1 : 0), argv + argc});
+  } catch (const std::bad_alloc&) {
+    fprintf(stderr, "oomguard: out of memory\n");
+    return oomguard::tools::kFailed;
   } catch (const std::exception& error) {
     fprintf(stderr, "oomguard: %s\n", error.what());
     return oomguard::tools::kFailed;

@@ -7,10 +7,11 @@ namespace oomguard::probe {
 namespace {
 
 constexpr uint64_t kNumberMask = (uint64_t{1} << 24) - 1;
-// Programs expect low numbers to be free ("the next open returns 3"), so descriptors that stay open
-// move here, or into the upper half of a smaller table. Of a very small one they take nothing: the
-// program may need every number, and the file is opened for each read.
-constexpr uint64_t kLowestKeptNumber = 200;
+// Programs expect low numbers to be free ("the next open returns 3"), and some list the first 256 to
+// see what they were given. So descriptors that stay open move here, or into the upper half of a
+// smaller table. Of a very small one they take nothing: the program may need every number, and the
+// file is opened for each read.
+constexpr uint64_t kLowestKeptNumber = 512;
 constexpr uint64_t kSmallestTable = 64;
 
 int number_of(uint64_t token) { return static_cast<int>(token & kNumberMask) - 1; }
@@ -20,6 +21,16 @@ uint64_t token_of(int fd) {
   struct stat status;
   if (fd < 0 || static_cast<uint64_t>(fd) >= kNumberMask || sys::fstat(fd, &status) < 0) return 0;
   return (file_key(status) & ~kNumberMask) | (static_cast<uint64_t>(fd) + 1);
+}
+
+// Is a descriptor that was opened a moment ago still ours to close? `token`: what was opened, 0 where
+// the kernel did not tell. Where it does not tell now either (a filter of system calls), it is: else
+// each read would leave a descriptor behind.
+bool is_still_ours(int fd, uint64_t token) {
+  struct stat status;
+  const int error = sys::fstat(fd, &status);
+  if (error != 0) return error != -EBADF;
+  return token == 0 || (file_key(status) & ~kNumberMask) == (token & ~kNumberMask);
 }
 
 // The new number; `*fd` itself and false where there is none for it and it must not stay open.
@@ -114,7 +125,11 @@ long KernelFile::pread(PathRef path, void* buffer, size_t size, int64_t offset) 
   const long got = sys::pread(fd, buffer, size, offset);
   const bool kept =
       may_stay && fresh != 0 && got >= 0 && token_.compare_exchange_strong(seen, fresh);
-  if (!kept && fresh != 0 && token_of(fd) == fresh) sys::close(fd);
+  if (!kept) {
+    if (is_still_ours(fd, fresh)) sys::close(fd);
+  } else if (seen != 0 && number_of(seen) != fd && token_of(number_of(seen)) == seen) {
+    sys::close(number_of(seen));  // the comparison before had failed, not the descriptor
+  }
   return got;
 }
 

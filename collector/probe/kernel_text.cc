@@ -176,7 +176,10 @@ Bytes page_size() {
 
 int CharStream::refill() {
   const long got = sys::read(fd_, buffer_, sizeof(buffer_));
-  if (got <= 0) return -1;
+  if (got <= 0) {
+    fd_ = -1;  // what a later read gives would begin inside a line
+    return -1;
+  }
   size_ = static_cast<uint16_t>(got);
   at_ = 1;
   return static_cast<unsigned char>(buffer_[0]);

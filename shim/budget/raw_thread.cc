@@ -117,7 +117,10 @@ bool RawThread::start(Body body) noexcept {
   *reinterpret_cast<void**>(thread_pointer) = thread_pointer;
   uint64_t all = ~uint64_t{0};
   uint64_t before = 0;
-  sys::call(SYS_rt_sigprocmask, 0 /*SIG_BLOCK*/, sys::as_arg(&all), sys::as_arg(&before), 8);
+  const long blocked =
+      sys::call(SYS_rt_sigprocmask, 0 /*SIG_BLOCK*/, sys::as_arg(&all), sys::as_arg(&before), 8);
+  // A filter forbids it: `before` says nothing, and setting it would unblock the program's signals.
+  if (blocked != 0) return false;
   // 16-byte aligned at the call instruction, as the ABI asks.
   const long id = clone_raw(g_stack + kStackBytes - 64, &thread_id_, thread_pointer, run);
   sys::call(SYS_rt_sigprocmask, 2 /*SIG_SETMASK*/, sys::as_arg(&before), 0, 8);

@@ -16,7 +16,7 @@ namespace oomguard::budget {
 class RawThread {
  public:
   using Body = void (*)();
-  // False where clone failed.
+  // False where signals could not be blocked or clone failed.
   bool start(Body body) noexcept;
   // Asks `stop_word` readers to end (set to 1, woken) and waits until the kernel says the thread is
   // gone. A few microseconds.

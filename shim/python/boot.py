@@ -128,6 +128,15 @@ def report_of(*args):
         guard.busy -= 1
 
 
+def like(hook, original):
+    """`hook`, looking like the one it stands for: programs list what belongs to a module."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        text = getattr(original, name, None)
+        if isinstance(text, str):
+            setattr(hook, name, text)
+    return hook
+
+
 def wrap_main(original):
     # The interpreter's own hook only prints; another one may be a debugger that stays for long.
     prints = original is sys.__excepthook__
@@ -144,7 +153,7 @@ def wrap_main(original):
                 report()
             bridge.end_privilege()
 
-    return excepthook
+    return like(excepthook, original)
 
 
 def wrap_thread(original):
@@ -158,7 +167,7 @@ def wrap_thread(original):
                 report()
             bridge.end_privilege()
 
-    return excepthook
+    return like(excepthook, original)
 
 
 def wrap_main_hook():

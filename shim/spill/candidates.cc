@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kMaxCandidates = 16384;
 
-constinit Candidate g_candidates[kMaxCandidates];
+constinit Candidate g_candidates[kMaxCandidates] = {};
 constinit size_t g_count = 0;
 
 bool starts_with(const char* text, const char* prefix) {

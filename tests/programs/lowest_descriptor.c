@@ -29,7 +29,7 @@ int main(void) {
         dup2(fd, 0);
         close(fd);
       }
-      int free_number = 200 + i;
+      int free_number = 500 + i;
       if (dup2(file, free_number) != free_number) ++busy;
       close(free_number);
     }

@@ -77,6 +77,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 // The table of modules is made once and kept: each test that asks for one runs in a child.
 TEST(CallersTest, AnAddressBelongsToTheModuleThatIsMappedThere) {
+  OOMGUARD_SKIP_UNDER_SANITIZERS();
   OOMGUARD_SKIP_UNDER_TSAN();
   expect_in_child([] {
     Dl_info libc{};

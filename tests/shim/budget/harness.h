@@ -68,6 +68,13 @@ inline void write_file(const std::string& path, const std::string& content) {
 #define OOMGUARD_SKIP_UNDER_TSAN() static_cast<void>(0)
 #endif
 
+// AddressSanitizer and ThreadSanitizer put functions of their own before libc's, in this program.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define OOMGUARD_SKIP_UNDER_SANITIZERS() GTEST_SKIP() << "the sanitizer's own functions come first"
+#else
+#define OOMGUARD_SKIP_UNDER_SANITIZERS() static_cast<void>(0)
+#endif
+
 // Starts a child that runs `body`; its EXPECTs and ASSERTs print and become its exit status.
 template <typename Body>
 pid_t start_child(Body body) {

@@ -193,6 +193,7 @@ TEST_F(RawThreadTest, TwoThreadsMayStopItAtOnce) {
 }
 
 TEST_F(RawThreadTest, AForkedChildForgetsItAndMayStartItsOwn) {
+  OOMGUARD_SKIP_UNDER_SANITIZERS();
   ASSERT_TRUE(g_thread.start(body));
   ASSERT_TRUE(reaches(1));
   expect_in_child([] {

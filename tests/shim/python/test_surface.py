@@ -1,4 +1,5 @@
 """An uncaught refusal: traceback, note, report, in that order; handled ones print nothing."""
+import subprocess
 
 NOTE = "NOTE 1"
 
@@ -135,6 +136,16 @@ def test_nobody_seems_to_have_a_hook_where_nobody_has_one(script):
         "print(threading.excepthook is getattr(threading, '__excepthook__', threading.excepthook))\n"
     )
     assert run.out == "True\nTrue\n", run
+
+
+def test_the_hooks_say_that_they_belong_to_the_module_they_are_found_in(python, guarded):
+    code = (
+        "import sys, threading\n"
+        "for hook in (sys.excepthook, threading.excepthook):\n"
+        "    print(hook.__module__, hook.__name__, hook.__qualname__)\n"
+    )
+    bare = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert guarded(python, "-c", code).out == bare.stdout
 
 
 def test_an_interactive_console_shows_exceptions_as_ever(script):

@@ -1,0 +1,59 @@
+// Everything that reads the kernel's texts: groups, limits, counters, processes, modules.
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "collector/probe/kernel_text.h"
+#include "collector/probe/probe.h"
+#include "collector/probe/process.h"
+#include "collector/probe/residency.h"
+#include "shim/budget/callers.h"
+#include "tests/fuzz/system_calls.h"
+
+using namespace oomguard;
+
+static void read_limits() {
+  static probe::Probe probe;
+  probe::Config config;
+  config.budget.share_permille = 500;
+  static_cast<void>(probe.open(config));
+  probe::Reading reading;
+  for (const probe::Depth depth : {probe::Depth::kCheap, probe::Depth::kFull}) {
+    if (!probe.read(depth, &reading)) continue;
+    if (reading.level_count > probe::kMaxLevels) abort();
+    const probe::Headroom headroom = probe::headroom(reading, 500);
+    if (headroom.level != UINT32_MAX && headroom.level >= reading.level_count) abort();
+    for (uint32_t i = 0; i < reading.level_count; ++i) {
+      if (strlen(probe.level_path(reading.levels[i].path_index)) >= probe::kMaxPath) abort();
+    }
+  }
+  probe.refresh();
+  probe.oom_kills();
+  int32_t pids[8];
+  if (probe::list_group(probe, pids, 8) > 8) abort();
+}
+
+static void read_processes() {
+  probe::ProcessStatus status;
+  if (probe::read_status(1, &status) && strnlen(status.comm, sizeof status.comm) == sizeof status.comm) {
+    abort();
+  }
+  static_cast<void>(probe::own_memory());
+  static_cast<void>(probe::Residency().in_file(0x1000));
+  char name[32];
+  budget::module_name(reinterpret_cast<uintptr_t>(&read_limits), name, sizeof name);
+  static_cast<void>(budget::classify(0x1000));
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const char* text = reinterpret_cast<const char*>(data);
+  probe::Bytes value;
+  static_cast<void>(probe::parse_single(text, size, &value));
+  probe::KeyedValue wanted[] = {{"inactive_file"}, {"MemAvailable:"}};
+  probe::match_line(text, text + size, wanted, 2);
+  fuzz::serve(data, size);
+  read_limits();
+  read_processes();
+  fuzz::serve(nullptr, 0);
+  return 0;
+}
