@@ -106,7 +106,7 @@ void Escalation::act(Look* look, bool changed) noexcept {
     steps = next_steps(seen);
   }
   if (steps.alarm) sound_alarm(look, steps.line);
-  if (steps.end) end(look, steps.line);
+  if (steps.end) end(look, steps);
 }
 
 void Escalation::lend(Look* look) noexcept {
@@ -145,29 +145,37 @@ void Escalation::sound_alarm(Look* look, Bytes line) noexcept {
 }
 
 // Nothing else is left: the next pages would be the kernel's reason to kill.
-void Escalation::end(Look* look, Bytes line) noexcept {
+void Escalation::end(Look* look, const Steps& steps) noexcept {
   if (!kills(*look) || gate.values().on_limit == options::OnLimit::kWarn) return;
+  const bool full = steps.file_is_full;
+  if (!full && look::headroom_with_text(*look) >= steps.line) return;  // slow, but no kill yet
   const bool just_sent = look->now_ns - gate.alarm.sent_ns() < kChanceNs;
   if (just_sent && look->headroom > kMiB + look->per_look()) return;
   const bool all_stand = spill::stop_all(kStopNs);
-  const int64_t until_ns = look->now_ns + (all_stand ? kStallNs : 0);
+  const int64_t until_ns = look->now_ns + (all_stand && !full ? kStallNs : 0);
   while (look->now_ns < until_ns) {
     const timespec pause{0, 2 * kMs};
     sys::call(SYS_nanosleep, sys::as_arg(&pause), 0);
     look->now_ns = sys::monotonic_ns();
     bool changed = false;
-    if (look::take(look, &changed) && look->headroom > line + 8 * kMiB) {
+    const bool known = look::take(look, &changed);
+    if (known && !full && look->headroom > steps.line + 8 * kMiB) {
       spill::resume_all();
       return;
     }
   }
+  write_end(look, steps);
+  session::exit_with_report(true);
+}
+
+void Escalation::write_end(Look* look, const Steps& steps) noexcept {
   Judgement& judgement = look->judgement;
   judgement.source = &look::eyes();
   judgement.pages = nullptr;
-  judgement.line = line;
+  judgement.line = steps.line;
   judgement.pending = judgement.in_flight = 0;
-  const char* reason = barren_ != spill::Outcome::kLent && reason_of(barren_)[0] != '\0'
-                           ? reason_of(barren_) : spill::obstacle();
+  const char* reason = reason_of(steps.file_is_full ? spill::Outcome::kAtCap : barren_);
+  if (reason[0] == '\0') reason = spill::obstacle();
   if (gate.values().overcommit == options::Overcommit::kRefuse) reason = "--overcommit refuse";
   record::FlightHeader& header = session::file()->header;
   copy_text(header.ended_because, sizeof header.ended_because, reason);
@@ -176,7 +184,6 @@ void Escalation::end(Look* look, Bytes line) noexcept {
   write_refusal({record::RequestKind::kTouch, record::Outcome::kEnded, look->tide.recent(), 0,
                  grower != 0 ? grower : gate.last_spender(), id, &judgement},
                 look->now_ns);
-  session::exit_with_report(true);
 }
 
 }  // namespace oomguard::budget

@@ -21,7 +21,8 @@ class Escalation {
   bool may_lend(const Look& look) const noexcept;
   void lend(Look* look) noexcept;
   void sound_alarm(Look* look, Bytes line) noexcept;
-  void end(Look* look, Bytes line) noexcept;
+  void end(Look* look, const Steps& steps) noexcept;
+  void write_end(Look* look, const Steps& steps) noexcept;
 
   int64_t barren_until_ns_ = 0;  // lending gave nothing: not tried again before
   spill::Outcome barren_ = spill::Outcome::kLent;

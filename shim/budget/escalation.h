@@ -35,6 +35,7 @@ struct Steps {
   bool lend = false;
   bool alarm = false;
   bool end = false;
+  bool file_is_full = false;  // why the end is due; else memory is
   Bytes line = 0;  // of the alarm or the end, for the record
 };
 
@@ -70,8 +71,8 @@ constexpr Steps steps_of_lent(const Situation& seen) {
   Steps steps;
   if (!seen.lent || seen.file_growth < kFilledMoves) return steps;
   // What is on the disk would not have fit.
-  if (seen.over_ns >= kOverNs) steps = {false, true, false, seen.in_file + kFits};
-  if (seen.file_left < kLeastFileLeft + 2 * seen.file_per_look) steps.end = true;
+  if (seen.over_ns >= kOverNs) steps = {.alarm = true, .line = seen.in_file + kFits};
+  steps.end = steps.file_is_full = seen.file_left < kLeastFileLeft + 2 * seen.file_per_look;
   return steps;
 }
 

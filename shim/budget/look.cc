@@ -77,6 +77,7 @@ void refresh(Look* look) {
   if (near(look->headroom) && look->now_ns - look->text_ns > kTextNs) {
     const int64_t text = g_residency.resident_text();
     if (text >= 0) {
+      look->text = text;
       g_probe.set_resident_text(text);
       gate.probe.set_resident_text(text);
     }
@@ -125,6 +126,16 @@ void open() noexcept {
 void set_in_file(Bytes bytes) noexcept {
   g_probe.set_given_back(bytes);
   gate.probe.set_given_back(bytes);
+}
+
+Bytes headroom_with_text(const Look& look) noexcept {
+  probe::Reading reading;
+  probe::Headroom headroom;
+  g_probe.set_resident_text(0);
+  const bool known = gate.look_through(g_probe, g_residency, probe::Depth::kFull, look.now_ns,
+                                       &reading, &headroom);
+  g_probe.set_resident_text(look.text);
+  return known ? headroom.bytes : look.headroom;
 }
 
 const probe::Residency& pages() noexcept { return g_residency; }

@@ -21,6 +21,7 @@ struct Look {
   int64_t pause_ns = 0;
   int64_t slip_ns = 0;      // how much longer than asked a sleep lasted lately, at the most
   Bytes headroom = kNoLimit;
+  Bytes text = 0;           // resident, of programs and libraries
   Bytes usage = 0;          // of the binding level, as counted
   Tide tide;
   Judgement judgement{};
@@ -38,6 +39,9 @@ void open() noexcept;
 // False where nothing could be read. Sets `changed`: false where nothing moves, and the rest of the
 // look may be left out.
 bool take(Look* look, bool* changed) noexcept;
+// What the kernel itself would find before it kills: the text of programs is evicted before that. A
+// reading of its own.
+Bytes headroom_with_text(const Look& look) noexcept;
 const probe::Residency& pages() noexcept;
 const probe::Probe& eyes() noexcept;
 // What of this process's memory is in its file: reclaimable, in every reading from here on.

@@ -130,7 +130,7 @@ TEST(EscalationTest, SlowGrowthIsNoisyOnlyAwayFromTheEnd) {
 TEST(EscalationTest, EndsWhenTheFileIsNearlyFullAndStillBeingFilled) {
   Situation seen = lent(11 * kMiB, kGiB);
   seen.file_left = 9 * kMiB;
-  EXPECT_TRUE(next_steps(seen).end);
+  EXPECT_TRUE(next_steps(seen).end && next_steps(seen).file_is_full);
   EXPECT_TRUE(next_steps(seen).alarm);
   seen.file_growth = 0;
   EXPECT_FALSE(next_steps(seen).end);
