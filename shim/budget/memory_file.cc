@@ -22,6 +22,13 @@ constexpr int64_t end_of(int64_t offset, int64_t size) {
   return size > INT64_MAX - offset ? INT64_MAX : offset + size;
 }
 
+// On a block device nothing is memory, and its statfs is slow. (tmpfs and ramfs have major number 0, as
+// overlays have.)
+bool may_be_memory(const struct stat& file) noexcept {
+  constexpr dev_t kMajor = 0xfff00;
+  return S_ISREG(file.st_mode) && (file.st_dev & kMajor) == 0;
+}
+
 int64_t position_of(int fd) { return sys::call(SYS_lseek, fd, 0, SEEK_CUR); }
 
 }  // namespace
@@ -31,7 +38,7 @@ int64_t position_of(int fd) { return sys::call(SYS_lseek, fd, 0, SEEK_CUR); }
 bool MemoryFile::look_at(int fd) noexcept {
   struct stat status;
   struct statfs file_system;
-  return sys::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+  return sys::fstat(fd, &status) == 0 && may_be_memory(status) &&
          sys::call(SYS_fstatfs, fd, sys::as_arg(&file_system)) == 0 && finish(&status, &file_system);
 }
 
@@ -39,7 +46,7 @@ bool MemoryFile::look_at(const char* path) noexcept {
   struct stat status;
   struct statfs file_system;
   return sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg(path), sys::as_arg(&status), 0) == 0 &&
-         S_ISREG(status.st_mode) &&
+         may_be_memory(status) &&
          sys::call(SYS_statfs, sys::as_arg(path), sys::as_arg(&file_system)) == 0 &&
          finish(&status, &file_system);
 }

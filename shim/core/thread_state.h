@@ -21,6 +21,7 @@ struct ThreadState {
   // write in the middle of a write, and then some of it goes uncounted.
   int64_t write_credit;
   int64_t write_slice;  // what the credit was when a file was looked at last
+  uint32_t write_dice;  // how far it is to the next look
   int32_t thread_id;    // 0 until the slow path asked
   uint32_t in_slow_path;  // > 0: a hook of ours is at work below; calls pass through
   budget::Dip dip;        // what it may still take below the small line

@@ -65,11 +65,10 @@ bool on_signal_stack() noexcept {
 }
 
 // Not always after the same number of bytes: a program that writes in turns to two files would
-// always be looked at with the same one. (The next of a linear congruential series, no call.)
+// always be looked at with the same one. (A linear congruential series: no call.)
 int64_t next_look() noexcept {
-  constexpr uint64_t kRange = kLookEvery / 2;
-  const uint64_t before = static_cast<uint64_t>(thread_state.write_slice);
-  return kLookEvery - static_cast<int64_t>((before * 20'077 + 12'345) % kRange);
+  thread_state.write_dice = thread_state.write_dice * 1'664'525 + 1'013'904'223;
+  return kLookEvery - static_cast<int64_t>(thread_state.write_dice >> 8) % (kLookEvery / 2);
 }
 
 bool may_judge() noexcept { return thread_state.in_slow_path == 0 && !on_signal_stack(); }

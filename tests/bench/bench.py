@@ -92,10 +92,20 @@ def refusal_row(bench, python, name, workload):
     print(f"{name:34} first {first:.2f} ms, then {mean:.2f} ms each   aim: <= 5 ms", flush=True)
 
 
+def write_rows(bench):
+    on_disk = os.path.join(bench.sessions, "written")
+    for path, name in ((os.devnull, os.devnull), (on_disk, "a file")):
+        for size, text, count in ((1, "1 byte", 1000000), (4096, "4 KiB", 500000),
+                                  (1 << 20, "1 MiB", 500000 if path == os.devnull else 1000)):
+            argv = [bench.options.writes, path, str(size), str(count)]
+            ratio_row(f"write, {text} to {name}", bench.rounds(argv, kinds=(BARE, GUARDED)), "")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", required=True, help="build folder")
     parser.add_argument("--pairs", required=True, help="the compiled pairs.c")
+    parser.add_argument("--writes", required=True, help="the compiled writes.c")
     parser.add_argument("--forwarder", required=True, help="the compiled forwarder.c")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
@@ -113,6 +123,7 @@ def main():
                 ("numpy temporaries, 8 KB", "numpy_8_kb", "<= 1.02"),
                 ("numpy temporaries, 800 KB", "numpy_800_kb", "<= 1.02")):
             ratio_row(name, bench.rounds(script + [workload]), aim)
+        write_rows(bench)
         difference_row("interpreter start", start_milliseconds(bench, python), "ms", "aim: <= +10 ms")
         difference_row("private memory, idle", bench.rounds(script + ["private_memory"],
                        kinds=(BARE, GUARDED)), "MiB", "aim: <= +4 MiB")
