@@ -20,7 +20,8 @@ NO_MEMORY = {"map_anonymous_shared", "map_sparse_file", "numpy_memmap", "advise_
 IN_WORDS = {"numpy_save": "Not enough free space to write",
             "torch_file_descriptor": "No space left on device",
             "torch_file_system": "No space left on device"}
-
+# Small pieces and memory that is filled later: the watchdog's exception may come first.
+FILLED_LATER = ("write_small", "torch_file_descriptor", "torch_file_system")
 
 
 def is_of_a_dead_process(name):
@@ -56,9 +57,12 @@ def test_guarded_program_gets_the_error_of_that_call(case, tmpfs):
     run = fill(case, tmpfs, guarded=True)
     assert run.finished.status == 0 and run.oom_kills == 0, run
     assert run.result["is_refusal"] and run.refusals >= 1, run
-    if case in IN_WORDS:
+    if case in FILLED_LATER and "memory is running out" in run.result["text"]:
+        assert run.result["exception"] == "MemoryError", run
+    elif case in IN_WORDS:
         assert IN_WORDS[case] in run.result["text"], run
     else:
         expected = errno.ENOMEM if case in NO_MEMORY else errno.ENOSPC
         assert run.result["errno"] == expected, run
-    assert run.reached >= 0.90, run
+    # torch's own text, which nobody wants evicted, is a tenth of this limit where this group read it.
+    assert run.reached >= (0.80 if case.startswith("torch") else 0.90), run
