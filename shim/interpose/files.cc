@@ -17,11 +17,10 @@
 
 #include <algorithm>
 
-#include "collector/probe/syscall.h"
+#include "collector/probe/readable.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/memory_file.h"
 #include "shim/interpose/export.h"
-#include "shim/interpose/readable.h"
 #include "shim/interpose/real.h"
 
 namespace oomguard::interpose {
@@ -135,7 +134,7 @@ OOMGUARD_COLD ssize_t cold_pwrite(int fd, const void* data, size_t size, off64_t
 // 0: nothing that the kernel would write.
 size_t total(const iovec* parts, int count) noexcept {
   if (count <= 0 || count > IOV_MAX) return 0;
-  if (!is_readable(parts, static_cast<size_t>(count) * sizeof(iovec))) return 0;
+  if (!sys::is_readable(parts, static_cast<size_t>(count) * sizeof(iovec))) return 0;
   size_t sum = 0;
   for (int i = 0; i < count; ++i) {
     if (__builtin_add_overflow(sum, parts[i].iov_len, &sum)) return 0;
@@ -158,7 +157,7 @@ ssize_t vector_write(int fd, const iovec* parts, int count, off64_t offset, cons
 // False: it cannot be read, which is the real call's to answer.
 bool read_offset(const off64_t* from, off64_t* out) noexcept {
   if (from == nullptr) return true;
-  if (!is_readable(from, sizeof *from)) return false;
+  if (!sys::is_readable(from, sizeof *from)) return false;
   *out = *from;
   return true;
 }

@@ -6,10 +6,9 @@
 #include <cstdint>
 
 #include "collector/probe/kernel_text.h"
-#include "collector/probe/syscall.h"
+#include "collector/probe/readable.h"
 #include "shim/spill/kernel_action.h"
 #include "shim/spill/ranges.h"
-#include "shim/spill/readable.h"
 
 namespace oomguard::spill {
 namespace {
@@ -22,7 +21,7 @@ bool is_error(long result) { return result < 0 && result > -4096; }
 
 // Reading needs no disk space. It fails where the disk has an error, and then nothing is answered.
 bool make_private(uintptr_t page) noexcept {
-  if (!is_readable(page)) return false;
+  if (!sys::is_readable(reinterpret_cast<const void*>(page), sizeof(uint64_t))) return false;
   const long size = static_cast<long>(probe::page_size());
   const long copy = sys::call(SYS_mmap, 0, size, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -4,7 +4,7 @@
 #include <sys/uio.h>
 
 #include "collector/probe/directory.h"
-#include "shim/spill/readable.h"
+#include "collector/probe/readable.h"
 
 namespace oomguard::spill {
 namespace {
@@ -96,7 +96,7 @@ bool list_points_into(uintptr_t list, size_t count, uintptr_t start, uintptr_t e
   if (count > 1024) return true;
   for (size_t i = 0; i < count; ++i) {
     iovec entry;
-    if (!read_object(list + i * sizeof entry, &entry)) return true;
+    if (!sys::read_object(list + i * sizeof entry, &entry)) return true;
     const uintptr_t base = reinterpret_cast<uintptr_t>(entry.iov_base);
     if (inside(base, start, end) || (base < start && entry.iov_len > start - base)) return true;
   }
@@ -105,7 +105,7 @@ bool list_points_into(uintptr_t list, size_t count, uintptr_t start, uintptr_t e
 
 bool message_points_into(uintptr_t address, uintptr_t start, uintptr_t end) {
   msghdr message;
-  if (!read_object(address, &message)) return true;
+  if (!sys::read_object(address, &message)) return true;
   return inside(reinterpret_cast<uintptr_t>(message.msg_name), start, end) ||
          inside(reinterpret_cast<uintptr_t>(message.msg_control), start, end) ||
          list_points_into(reinterpret_cast<uintptr_t>(message.msg_iov), message.msg_iovlen, start,
