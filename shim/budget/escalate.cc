@@ -19,21 +19,15 @@ constexpr int64_t kChanceNs = 5 * kMs;     // for a handler to run, before the e
 constexpr Bytes kLeastLent = kMiB;
 constexpr Bytes kRegrown = 256 * 1024;
 
-// The kernel ends processes at these limits. At RLIMIT_AS and RLIMIT_DATA it refuses, and a budget is
-// nobody's to kill for.
 bool kills(const Look& look) {
-  const Judgement& judgement = look.judgement;
-  if (judgement.headroom.level >= judgement.reading.level_count) return false;
-  const probe::LimitKind kind = judgement.reading.levels[judgement.headroom.level].kind;
-  return kind == probe::LimitKind::kCgroupV1 || kind == probe::LimitKind::kCgroupV2 ||
-         kind == probe::LimitKind::kMachine;
+  const probe::Level* level = probe::binding(look.judgement.reading, look.judgement.headroom);
+  return level != nullptr && probe::is_shared(level->kind);
 }
 
 bool counts_address_space(const Look& look) {
-  const Judgement& judgement = look.judgement;
-  if (judgement.headroom.level >= judgement.reading.level_count) return true;
-  const probe::LimitKind kind = judgement.reading.levels[judgement.headroom.level].kind;
-  return kind == probe::LimitKind::kRlimitAs || kind == probe::LimitKind::kRlimitData;
+  const probe::Level* level = probe::binding(look.judgement.reading, look.judgement.headroom);
+  return level == nullptr || level->kind == probe::LimitKind::kRlimitAs ||
+         level->kind == probe::LimitKind::kRlimitData;
 }
 
 const char* reason_of(spill::Outcome outcome) {

@@ -60,7 +60,8 @@ bool is_of_heap(record::RequestKind kind) noexcept {
 }
 
 Bytes binding_limit(const probe::Reading& reading, const probe::Headroom& headroom) {
-  return headroom.level < reading.level_count ? reading.levels[headroom.level].limit : kNoLimit;
+  const probe::Level* level = probe::binding(reading, headroom);
+  return level != nullptr ? level->limit : kNoLimit;
 }
 
 }  // namespace

@@ -142,10 +142,8 @@ const probe::Residency& pages() noexcept { return g_residency; }
 const probe::Probe& eyes() noexcept { return g_probe; }
 
 Bytes needed(const Look& look) noexcept {
-  const Judgement& judgement = look.judgement;
-  if (judgement.headroom.level >= judgement.reading.level_count) return 0;
-  const probe::Level& level = judgement.reading.levels[judgement.headroom.level];
-  return level.usage - level.reclaimable;
+  const probe::Level* level = probe::binding(look.judgement.reading, look.judgement.headroom);
+  return level != nullptr ? level->usage - level->reclaimable : 0;
 }
 
 bool take(Look* look, bool* changed) noexcept {
@@ -156,11 +154,10 @@ bool take(Look* look, bool* changed) noexcept {
                              &judgement.headroom);
   };
   if (!read(probe::Depth::kCheap)) return false;
-  if (judgement.headroom.level < judgement.reading.level_count) {
-    const probe::Level& level = judgement.reading.levels[judgement.headroom.level];
-    *changed = !stands_still(*look, level);
+  if (const probe::Level* level = probe::binding(judgement.reading, judgement.headroom)) {
+    *changed = !stands_still(*look, *level);
     if (!*changed) return true;
-    look->usage = level.usage;
+    look->usage = level->usage;
   }
   if (near(judgement.headroom.bytes) && !read(probe::Depth::kFull)) return false;
   *changed = true;

@@ -67,12 +67,9 @@ void fill_blocks(const probe::Residency* pages, int64_t now_ns,
   out->recorded_blocks = ledger.count();
 }
 
-// The limit counts other processes too: a group's or the machine's, not one of this process alone.
 bool is_shared_limit(const Judgement& judgement) noexcept {
-  if (judgement.headroom.level >= judgement.reading.level_count) return false;
-  const probe::LimitKind kind = judgement.reading.levels[judgement.headroom.level].kind;
-  return kind == probe::LimitKind::kCgroupV1 || kind == probe::LimitKind::kCgroupV2 ||
-         kind == probe::LimitKind::kMachine;
+  const probe::Level* level = probe::binding(judgement.reading, judgement.headroom);
+  return level != nullptr && probe::is_shared(level->kind);
 }
 
 // The largest other processes of the innermost group, largest first.

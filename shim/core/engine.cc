@@ -70,16 +70,16 @@ bool usage(Usage* out) noexcept {
   *out = Usage{};
   out->limit_bytes = probe::kUnlimited;
   out->reserve_bytes = gate.reserve();
-  if (headroom.level >= reading.level_count) {
+  const probe::Level* level = probe::binding(reading, headroom);
+  if (level == nullptr) {
     out->headroom_bytes = probe::kUnlimited;
     return true;
   }
-  const probe::Level& level = reading.levels[headroom.level];
-  out->limit_bytes = level.limit;
-  out->used_bytes = level.usage - level.reclaimable;
+  out->limit_bytes = level->limit;
+  out->used_bytes = level->usage - level->reclaimable;
   const int64_t left = headroom.bytes - gate.reserve();
   out->headroom_bytes = left > 0 ? left : 0;
-  name_limit(level, out->limit_name, sizeof out->limit_name);
+  name_limit(*level, out->limit_name, sizeof out->limit_name);
   return true;
 }
 

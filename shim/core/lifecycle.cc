@@ -182,10 +182,11 @@ void guard(const options::Values& values, bool is_root) noexcept {
   probe::Headroom headroom;
   int64_t limit = probe::kUnlimited;
   const char* limit_path = "";
-  if (gate.look(probe::Depth::kFull, budget::program_now_ns(), &reading, &headroom) &&
-      headroom.level < reading.level_count) {
-    limit = reading.levels[headroom.level].limit;
-    limit_path = gate.probe.level_path(reading.levels[headroom.level].path_index);
+  const bool known =
+      gate.look(probe::Depth::kFull, budget::program_now_ns(), &reading, &headroom);
+  if (const probe::Level* level = known ? probe::binding(reading, headroom) : nullptr) {
+    limit = level->limit;
+    limit_path = gate.probe.level_path(level->path_index);
   }
   session::start(values.directory, limit, gate.reserve(), gate.probe.oom_kills(), limit_path);
   spill::configure(values, limit);
