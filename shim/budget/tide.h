@@ -26,6 +26,8 @@ class Tide {
     own_.update(own, now_ns);
     needed_.update(needed, now_ns);
     granted_.update(granted, now_ns);
+    own_brief_.update(own, now_ns);
+    needed_brief_.update(needed, now_ns);
     own_slow_.update(own, now_ns);
     needed_slow_.update(needed, now_ns);
     granted_slow_.update(granted, now_ns);
@@ -63,15 +65,19 @@ class Tide {
     return own_slow_.recent() - granted_slow_.recent() >= kMiB ||
            own_now_ - start_.own - (granted_now_ - start_.granted) >= 2 * kMiB;
   }
-  // This process's growth is at least half of what the limit's usage grew by.
+  // This process's growth is at least half of what the limit's usage grew by, and goes on. One that
+  // grew until a moment ago, and then started a child that fills the rest, is not the one that grows.
   constexpr bool ours() const {
+    if (needed_brief_.recent() >= kMiB && own_brief_.recent() * 4 < needed_brief_.recent()) return false;
     if (needed_slow_.recent() < kMiB) {  // slow: since memory is short
       const Bytes own = own_now_ - start_.own;
       return own >= kMiB / 4 && own * 2 >= needed_now_ - start_.needed;
     }
-    const bool fast = own_.recent() >= kMiB;
-    return fast ? own_.recent() * 2 >= needed_.recent()
-                : own_slow_.recent() >= kMiB / 2 && own_slow_.recent() * 2 >= needed_slow_.recent();
+    if (own_.recent() >= kMiB) {
+      return own_brief_.recent() >= kGoesOn && own_.recent() * 2 >= needed_.recent();
+    }
+    return own_.recent() >= kGoesOn && own_slow_.recent() >= kMiB / 2 &&
+           own_slow_.recent() * 2 >= needed_slow_.recent();
   }
   // What may grow in `ns`: at the pace of the last window or of the newest steps, whichever is more.
   constexpr Bytes grown_in(int64_t ns) const {
@@ -82,8 +88,10 @@ class Tide {
 
  private:
   static constexpr int64_t kMs = 1'000'000;
+  static constexpr int64_t kBriefNs = 48'000'000;
   static constexpr int64_t kSlowNs = 2'000'000'000;
   static constexpr Bytes kStill = 512 * 1024;  // the kernel's counters move in steps of 64 pages
+  static constexpr Bytes kGoesOn = 16 * 1024;  // a thread that waits touches a page now and then
 
   struct Mark {
     Bytes own = 0;
@@ -101,6 +109,8 @@ class Tide {
   Growth own_{kWindowNs};
   Growth needed_{kWindowNs};
   Growth granted_{2 * kWindowNs};
+  Growth own_brief_{kBriefNs};
+  Growth needed_brief_{kBriefNs};
   Growth own_slow_{kSlowNs};
   Growth needed_slow_{kSlowNs};
   Growth granted_slow_{2 * kSlowNs};

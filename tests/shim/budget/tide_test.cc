@@ -69,6 +69,16 @@ TEST_F(TideTest, ANeighboursGrowthIsNotOurs) {
   EXPECT_FALSE(tide_.ours());
 }
 
+TEST_F(TideTest, WhatGrewBeforeANeighbourBeganIsNotItsGrowth) {
+  steps(20, 10 * kMiB, 0, 10 * kMiB);
+  EXPECT_TRUE(tide_.ours());
+  steps(11, 4096, 8 * kMiB, 0);
+  EXPECT_GE(tide_.recent() * 2, tide_.recent_needed()) << "of the longer window most was ours";
+  EXPECT_FALSE(tide_.ours());
+  steps(20, 0, 0, 0);
+  EXPECT_FALSE(tide_.ours()) << "the kernel is about to kill the neighbour, and nobody grows";
+}
+
 TEST_F(TideTest, StandsStillWhereNeitherMovesMuch) {
   step(0, 64 * 4096, 0);
   EXPECT_TRUE(tide_.still()) << "a step of the kernel's counters";
