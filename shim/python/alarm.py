@@ -123,13 +123,15 @@ def of(part, whole):
     return "%s of %s" % (unit % (part / size), unit % (whole / size))
 
 
-def message():
-    now = bridge.usage()
-    if now is None or now["limit"] is None:
+def message(number):
+    """As it was at the alarm: the exception may arrive after the child that took all is gone."""
+    seen = bridge.refusal(number) if number else None
+    if seen is None or seen["limit"] is None:
         return "memory is running out; stopped before the kernel would have killed this process"
     return (
         "memory is running out: %s in use (%s); stopped before the kernel would have "
-        "killed this process" % (of(now["used"], now["limit"]), now["limit_name"])
+        "killed this process"
+        % (of(seen["used"], seen["limit"]), guard.api()._limit_name(seen))
     )
 
 
@@ -170,7 +172,7 @@ def decide(frame):
     if not here and not ident:
         return None
     base = next_class(number)
-    text = message()
+    text = message(number)
     if ident:
         bridge.raise_in_thread(ident, exception_class(base, text, number))
         # It is delivered at that thread's next bytecode. If memory still grows after that, the main

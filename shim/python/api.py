@@ -76,6 +76,11 @@ def headroom():
     return None if found is None else found["headroom"]
 
 
+def _limit_name(refusal):
+    limit, path = _LIMITS.get(refusal["limit_kind"], ""), refusal["limit_path"]
+    return "%s (%s)" % (limit, path) if path else limit
+
+
 def last_refusal():
     """The newest refusal of this process as a `Refusal`, or None."""
     found = _bridge.refusal(0)
@@ -83,9 +88,9 @@ def last_refusal():
         return None
     found["kind"] = _KINDS.get(found["kind"], "other")
     found["time"] = found.pop("time_ns") / 1e9
-    limit, path = _LIMITS.get(found.pop("limit_kind"), ""), found.pop("limit_path")
-    found["limit_name"] = "%s (%s)" % (limit, path) if path else limit
-    del found["outcome"]
+    found["limit_name"] = _limit_name(found)
+    for key in ("limit_kind", "limit_path", "outcome"):
+        del found[key]
     return Refusal(**found)
 
 
