@@ -6,6 +6,7 @@
 #include "collector/record/line_buffer.h"
 #include "collector/record/sessions.h"
 #include "collector/record/text.h"
+#include "collector/record/text_reread.h"
 #include "tools/command/exit_status.h"
 #include "tools/command/option_flags.h"
 #include "tools/command/verb.h"
@@ -78,9 +79,15 @@ void print_earlier(const record::Flight& flight) {
   }
 }
 
+void print_warning(const record::FlightHeader& header) {
+  char line[640];
+  printf("%.*s", static_cast<int>(record::render_reread(header, line, sizeof(line))), line);
+}
+
 void print_text(const record::Flight& flight) {
   const record::FlightHeader& header = flight.header();
   printf("Session: %s, process %d, %s\n", flight.path().c_str(), header.pid, state_name(header));
+  print_warning(header);
   if (flight.refusals().empty()) {
     printf("Program: %s\nNothing was refused.\n", shown(header.command).c_str());
     return;

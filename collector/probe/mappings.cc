@@ -36,9 +36,18 @@ int read_permissions(CharStream& in, int c, Mapping* out) {
   return c;
 }
 
+void add_to_name(char c, size_t* length, FileName* file) {
+  if (c == '/') {
+    *length = 0;
+  } else if (*length + 1 < sizeof file->text) {
+    file->text[(*length)++] = c;
+  }
+  file->text[*length] = '\0';
+}
+
 }  // namespace
 
-bool read_mapping(CharStream& in, Mapping* out) {
+bool read_mapping(CharStream& in, Mapping* out, FileName* file) {
   *out = Mapping{};
   int c = in.next();
   if (c == -1) return false;
@@ -49,8 +58,11 @@ bool read_mapping(CharStream& in, Mapping* out) {
   c = read_number(in, skip_blanks(in, c), 16, &out->major);
   if (c == ':') c = read_number(in, in.next(), 16, &out->minor);
   c = skip_blanks(in, read_number(in, skip_blanks(in, c), 10, &out->inode));
+  if (file != nullptr) *file = FileName{};
+  size_t of_file = 0;
   for (size_t length = 0; in_line(c); c = in.next()) {
     if (length + 1 < sizeof out->name) out->name[length++] = static_cast<char>(c);
+    if (file != nullptr) add_to_name(static_cast<char>(c), &of_file, file);
   }
   return true;
 }

@@ -28,7 +28,13 @@ struct Mapping {
   bool of_unnamed_memory() const { return major == 0 && minor == 1; }
 };
 
-// One line: "start-end perms offset major:minor inode   path". False at the end.
-bool read_mapping(CharStream& in, Mapping* out);
+// The last component of a path, zero-terminated, cut off.
+struct FileName {
+  char text[64] = "";
+};
+
+// One line: "start-end perms offset major:minor inode   path". False at the end. `file`: what the path
+// ends with, where somebody wants to know.
+bool read_mapping(CharStream& in, Mapping* out, FileName* file = nullptr);
 
 }  // namespace oomguard::probe

@@ -197,6 +197,20 @@ int64_t Residency::accessible_bytes() const {
   return sum;
 }
 
+bool Residency::file_pages_present(uintptr_t address, size_t size, uint64_t* present) const {
+  const int fd = usable_ ? file_.ensure_open(kPagemap) : -1;
+  if (fd < 0 || size == 0) return false;
+  const uintptr_t last_page = (size - 1) / page_size_;
+  *present = 0;
+  for (unsigned i = 0; i < 64; ++i) {
+    const auto at = static_cast<uintptr_t>(static_cast<unsigned __int128>(last_page) * i / 63);
+    uint64_t entry;
+    if (!read_entries(fd, address / page_size_ + at, &entry, 1)) return false;
+    if ((entry & (kPresent | kFilePage)) == (kPresent | kFilePage)) *present |= uint64_t{1} << i;
+  }
+  return true;
+}
+
 int64_t Residency::resident_text() const {
   if (!usable_) return -1;
   const int fd = file_.ensure_open(kPagemap);

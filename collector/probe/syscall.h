@@ -97,4 +97,11 @@ inline int64_t monotonic_ns() {
   return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
+// The same of CLOCK_REALTIME.
+inline int64_t realtime_ns() {
+  timespec now{};
+  call(SYS_clock_gettime, CLOCK_REALTIME, as_arg(&now));
+  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
 }  // namespace oomguard::sys

@@ -104,6 +104,21 @@ struct RefusalRecord {
   NeighbourRecord neighbours[kNeighbourSlots];
 };
 
+// Pages of mapped files were read from the disk over and over, because they do not fit. The numbers are
+// those of the newest time that this was said.
+struct RereadRecord {
+  std::atomic<uint64_t> times;     // 0: never; the rest is valid where it is more
+  int64_t at_realtime_ns;
+  int64_t mapped_bytes;            // of the files below, as far as they are mapped
+  int64_t read_again_bytes;        // by everybody on the same limit; -1 unknown
+  int64_t duration_ms;             // in which they were
+  uint64_t major_faults;           // of this process meanwhile
+  int64_t limit_bytes;             // the limit that is full; INT64_MAX unknown
+  uint32_t files;                  // how many
+  uint32_t unused;                 // zero
+  char file[64];                   // the one that is read most, without its folder
+};
+
 struct FlightHeader {
   char magic[8];
   uint32_t version;
@@ -135,7 +150,8 @@ struct FlightHeader {
   char limit_path[256];
   uint64_t tree;                   // the same for all of one process tree; 0 unknown
   char ended_because[128];         // why nothing but the end was left (Outcome::kEnded); "" else
-  char unused[376];                // zero
+  RereadRecord reread;
+  char unused[248];                // zero
 };
 
 struct FlightFile {
@@ -143,8 +159,16 @@ struct FlightFile {
   RefusalRecord refusals[kRefusalSlots];
 };
 
+// Something is in it that a person may want to read.
+inline bool is_eventful(const FlightHeader& header) {
+  return header.refusals.load(std::memory_order_acquire) != 0 ||
+         header.reread.times.load(std::memory_order_acquire) != 0;
+}
+
 static_assert(std::is_standard_layout_v<FlightFile>);
 static_assert(offsetof(FlightHeader, ended_because) % 8 == 0);
+static_assert(sizeof(RereadRecord) == 128);
+static_assert(offsetof(FlightHeader, reread) % 8 == 0);
 static_assert(sizeof(BlockRecord) == 96);
 static_assert(sizeof(NeighbourRecord) == 48);
 static_assert(sizeof(LevelRecord) == 168);

@@ -44,8 +44,10 @@ bool uneventful(int folder, const char* name) {
   alignas(FlightHeader) char header[offsetof(FlightHeader, refusals) + sizeof(uint64_t)];
   const bool whole = sys::pread(static_cast<int>(fd), header, sizeof header, 0) ==
                      static_cast<long>(sizeof header);
+  uint64_t warnings = 0;
+  sys::pread(static_cast<int>(fd), &warnings, sizeof warnings, offsetof(FlightHeader, reread));
   sys::close(static_cast<int>(fd));
-  if (!whole) return false;
+  if (!whole || warnings != 0) return false;
   for (size_t i = 0; i < sizeof kMagic; ++i) {
     if (header[i] != kMagic[i]) return false;
   }

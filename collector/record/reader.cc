@@ -69,6 +69,7 @@ void make_safe(FlightHeader* header) {
   end_string(header->connection_file);
   end_string(header->limit_path);
   end_string(header->ended_because);
+  end_string(header->reread.file);
   if (header->end_state.load() > static_cast<uint32_t>(EndState::kExecuted)) {
     header->end_state = static_cast<uint32_t>(EndState::kRunning);
   }

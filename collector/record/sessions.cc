@@ -40,7 +40,7 @@ bool is_own_file(int folder, const char* name) {
 
 bool is_uneventful(const FlightHeader& header) {
   const auto state = static_cast<EndState>(header.end_state.load());
-  return header.refusals.load() == 0 && (state == EndState::kClean || state == EndState::kExecuted);
+  return !is_eventful(header) && (state == EndState::kClean || state == EndState::kExecuted);
 }
 
 }  // namespace

@@ -218,7 +218,7 @@ void remove_if_uneventful(const FlightFile* file, const char* path) {
   if (file == nullptr || path[0] == '\0') return;
   const FlightHeader& header = file->header;
   if (header.pid != static_cast<int32_t>(sys::call(SYS_getpid))) return;
-  if (header.refusals.load(std::memory_order_acquire) != 0) return;
+  if (is_eventful(header)) return;
   sys::call(SYS_unlinkat, AT_FDCWD, sys::as_arg(path), 0);
 }
 

@@ -1,7 +1,6 @@
 #include "shim/budget/refusal_record.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "collector/probe/process.h"
 #include "shim/budget/group_table.h"
@@ -19,12 +18,6 @@ constexpr size_t kNeighboursLooked = 64;
 
 constinit std::atomic<uint64_t> g_last_incident{0};
 constinit std::atomic<uint64_t> g_in_incident{0};
-
-int64_t realtime_ns() noexcept {
-  timespec now{};
-  sys::call(SYS_clock_gettime, CLOCK_REALTIME, sys::as_arg(&now));
-  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
 
 const probe::Probe& source_of(const Judgement& judgement) noexcept {
   return judgement.source != nullptr ? *judgement.source : gate.probe;
@@ -136,7 +129,7 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   const bool detailed = g_in_incident.fetch_add(1, kRelaxed) < kDetailed;
   const Judgement& judgement = *refusal.judgement;
   out.incident = refusal.incident;
-  out.at_realtime_ns = realtime_ns();
+  out.at_realtime_ns = sys::realtime_ns();
   out.at_monotonic_ns = now_ns;
   out.pid = static_cast<int32_t>(sys::call(SYS_getpid));
   out.thread_id = refusal.thread_id;

@@ -9,6 +9,7 @@
 #include "shim/budget/group_table.h"
 #include "shim/budget/look.h"
 #include "shim/budget/raw_thread.h"
+#include "shim/budget/thrashing.h"
 #include "shim/budget/tree.h"
 #include "shim/core/session.h"
 
@@ -53,7 +54,7 @@ void write_sample(const Look& look) {
 }
 
 // One look; returns how long to sleep.
-int64_t tick(Look* look, Escalation* escalation) {
+int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing) {
   const int64_t before_ns = look->now_ns;
   look->now_ns = sys::monotonic_ns();
   // A busy machine lets a short sleep last ten times as long: count with the longest of late.
@@ -70,6 +71,7 @@ int64_t tick(Look* look, Escalation* escalation) {
   if (changed) gate.set_blind(std::min(look->tide.grown_in(look->pause_ns), 64 * kMiB));
   escalation->act(look, changed);
   if (changed) write_sample(*look);
+  thrashing->look(*look);
   forget_old_sessions(look->now_ns);
   return look->pause_ns;
 }
@@ -78,13 +80,15 @@ void body() noexcept {
   // One raw thread at a time; too large for a comfortable stack.
   static constinit Look look;
   static constinit Escalation escalation;
+  static constinit Thrashing thrashing;
   look = Look{};
   escalation = Escalation{};
+  thrashing = Thrashing{};
   if (g_new_child.exchange(false)) g_thread.sleep(kRestartAfterNs);
   if (g_thread.stopping()) return;
   look::open();
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) g_thread.sleep_on(&slot->wake);
-  while (!g_thread.stopping()) g_thread.sleep(tick(&look, &escalation));
+  while (!g_thread.stopping()) g_thread.sleep(tick(&look, &escalation, &thrashing));
 }
 
 int32_t own_pid() { return static_cast<int32_t>(sys::call(SYS_getpid)); }

@@ -57,6 +57,7 @@ int copy_of_stderr() noexcept {
   constexpr long kPidfdGetfd = 438;
   const long process = sys::call(kPidfdOpen, sys::call(SYS_getpid), 0);
   const long copy = process >= 0 ? sys::call(kPidfdGetfd, process, 2, 0) : process;
+  if (process >= 0) sys::close(static_cast<int>(process));
   if (copy >= 0) return static_cast<int>(copy);
   return sys::open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK);
 }
@@ -134,21 +135,26 @@ void exec_failed() noexcept {
   }
 }
 
+void say(const char* text, size_t length, bool from_watchdog) noexcept {
+  const int fd = from_watchdog ? copy_of_stderr() : 2;
+  if (fd < 0) return;
+  // A pipe that poll calls writable takes PIPE_BUF bytes without blocking.
+  pollfd stderr_ready{fd, POLLOUT, 0};
+  timespec no_wait{0, 0};
+  if (length > 0 && sys::call(SYS_ppoll, sys::as_arg(&stderr_ready), 1, sys::as_arg(&no_wait), 0, 8) == 1) {
+    sys::write(fd, text, length);
+  }
+  if (from_watchdog) sys::close(fd);
+}
+
 void exit_with_report(bool from_watchdog) noexcept {
   const record::FlightFile& session = *file();
   const uint64_t newest = session.header.refusals.load(std::memory_order_acquire);
   static constinit char text[4000] = {};
   if (newest > 0) {
     const auto& refusal = session.refusals[(newest - 1) % record::kRefusalSlots];
-    const size_t length =
-        record::render(session.header, refusal, record::Audience::kScript, text, sizeof text);
-    // A pipe that poll calls writable takes PIPE_BUF bytes without blocking.
-    const int fd = from_watchdog ? copy_of_stderr() : 2;
-    pollfd stderr_ready{fd, POLLOUT, 0};
-    timespec no_wait{0, 0};
-    if (sys::call(SYS_ppoll, sys::as_arg(&stderr_ready), 1, sys::as_arg(&no_wait), 0, 8) == 1) {
-      sys::write(fd, text, length);
-    }
+    say(text, record::render(session.header, refusal, record::Audience::kScript, text, sizeof text),
+        from_watchdog);
   }
   file()->header.end_state.store(static_cast<uint32_t>(record::EndState::kEndedByRefusal));
   for (;;) sys::call(SYS_exit_group, 137);

@@ -32,9 +32,12 @@ const char* path() noexcept;
 void before_exec() noexcept;
 void exec_failed() noexcept;
 
+// Writes whole lines to the program's stderr at once, where that takes them without blocking: at most
+// PIPE_BUF bytes. `from_watchdog`: in the raw thread, which has descriptors of its own.
+void say(const char* text, size_t length, bool from_watchdog) noexcept;
+
 // Ends the process with status 137 and its newest report on stderr (--on-limit exit). Writes only
-// as much as fd 2 takes without blocking. `from_watchdog`: in the raw thread, which has descriptors
-// of its own.
+// as much as fd 2 takes without blocking.
 [[noreturn]] void exit_with_report(bool from_watchdog = false) noexcept;
 
 }  // namespace oomguard::session

@@ -33,6 +33,20 @@ const char* outcome(uint32_t value) {
   return kNames[value < std::size(kNames) ? value : 0];
 }
 
+// Mapped files that were read from the disk over and over; null where that was never said.
+Json reread_json(const record::RereadRecord& reread) {
+  if (reread.times.load() == 0) return nullptr;
+  return {{"times", reread.times.load()},
+          {"at_realtime_ns", reread.at_realtime_ns},
+          {"file", reread.file},
+          {"files", reread.files},
+          {"mapped_bytes", reread.mapped_bytes},
+          {"read_again_bytes", number_or_null(reread.read_again_bytes, -1)},
+          {"major_faults", reread.major_faults},
+          {"duration_ms", reread.duration_ms},
+          {"limit_bytes", number_or_null(reread.limit_bytes, INT64_MAX)}};
+}
+
 Json session_json(const record::FlightHeader& header, const std::string& path) {
   const uint32_t python = header.python_version;
   return {{"file", path},
@@ -58,6 +72,7 @@ Json session_json(const record::FlightHeader& header, const std::string& path) {
           {"incidents", header.incidents.load()},
           {"surfaced", header.surfaced.load()},
           {"faults", header.faults.load()},
+          {"reread", reread_json(header.reread)},
           {"last_usage_bytes", header.last_usage_bytes.load()},
           {"last_headroom_bytes", header.last_headroom_bytes.load()},
           {"last_sample_ns", header.last_sample_ns.load()}};

@@ -43,6 +43,40 @@ class ResidencyTest : public testing::Test {
   Residency residency_;
 };
 
+TEST_F(ResidencyTest, PagesOfAFileComeAndGo) {
+  char path[] = "/var/tmp/oomguard-test-XXXXXX";
+  const int fd = mkstemp(path);
+  ASSERT_GE(fd, 0);
+  unlink(path);
+  constexpr size_t kPages = 4096;  // more than the kernel maps around one fault
+  const std::string content(kPages * 4096, 'x');
+  ASSERT_EQ(write(fd, content.data(), content.size()), static_cast<ssize_t>(content.size()));
+  void* at = mmap(nullptr, content.size(), PROT_READ, MAP_SHARED, fd, 0);
+  ASSERT_NE(at, MAP_FAILED);
+  const auto address = reinterpret_cast<uintptr_t>(at);
+  uint64_t present = 1;
+  ASSERT_TRUE(residency_.file_pages_present(address, content.size(), &present));
+  EXPECT_EQ(present, 0u);
+  static_cast<void>(static_cast<volatile char*>(at)[content.size() - 1]);
+  ASSERT_TRUE(residency_.file_pages_present(address, content.size(), &present));
+  EXPECT_NE(present >> 63, 0u) << "the last page";
+  EXPECT_EQ(present & 1, 0u) << "the first page";
+  madvise(at, content.size(), MADV_DONTNEED);
+  ASSERT_TRUE(residency_.file_pages_present(address, content.size(), &present));
+  EXPECT_EQ(present, 0u);
+  munmap(at, content.size());
+  close(fd);
+}
+
+TEST_F(ResidencyTest, OwnMemoryIsNoPageOfAFile) {
+  const Block block;
+  memset(block.data(), 1, kSize);
+  uint64_t present = 1;
+  ASSERT_TRUE(residency_.file_pages_present(block.address(), kSize, &present));
+  EXPECT_EQ(present, 0u);
+  EXPECT_FALSE(residency_.file_pages_present(block.address(), 0, &present));
+}
+
 TEST_F(ResidencyTest, UntouchedMemoryIsNotThere) {
   const Block block;
   EXPECT_EQ(residency_.touched_bytes(block.address(), kSize), 0);

@@ -20,10 +20,11 @@ class Forget : public testing::Test {
  protected:
   Forget() { fs::create_directory(folder_.path() + "/sessions"); }
   std::string path(const std::string& name) { return folder_.path() + "/sessions/" + name; }
-  std::string add(int seconds, int pid, uint64_t refusals) {
+  std::string add(int seconds, int pid, uint64_t refusals, uint64_t warnings = 0) {
     auto flight = make_flight();
     flight->header.pid = pid;
     flight->header.refusals = refusals;
+    flight->header.reread.times = warnings;
     const std::string name = std::to_string(seconds) + "-" + std::to_string(pid) + ".flight";
     std::ofstream out(path(name), std::ios::binary);
     out.write(reinterpret_cast<const char*>(flight.get()), sizeof(FlightFile));
@@ -42,12 +43,14 @@ TEST_F(Forget, KeepsTheNewestOfThoseInWhichNothingHappened) {
   EXPECT_TRUE(fs::exists(newest));
 }
 
-TEST_F(Forget, NeverTouchesRefusalsRunningProcessesAndOtherFiles) {
+TEST_F(Forget, NeverTouchesRefusalsWarningsRunningProcessesAndOtherFiles) {
   const std::string refused = add(1000, kGone, 1);
+  const std::string warned = add(1002, kGone, 0, 1);
   const std::string running = add(1001, getpid(), 0);
   for (const char* name : {"1-9.flight", "x.flight", "1-2.flight.bak"}) std::ofstream(path(name)) << "x";
   EXPECT_EQ(forget_uneventful(folder_.path().c_str(), 0), 0u);
   EXPECT_TRUE(fs::exists(refused));
+  EXPECT_TRUE(fs::exists(warned));
   EXPECT_TRUE(fs::exists(running));
   EXPECT_TRUE(fs::exists(path("1-9.flight"))) << "no flight file by its content";
 }

@@ -124,6 +124,13 @@ TEST_F(Writer, KeepsTheFileOfASessionWithARefusal) {
   EXPECT_TRUE(fs::exists(path_));
 }
 
+TEST_F(Writer, KeepsTheFileOfASessionWithAWarning) {
+  ASSERT_NE(make(folder_.path()), nullptr);
+  file_->header.reread.times = 1;
+  remove_if_uneventful(file_, path_);
+  EXPECT_TRUE(fs::exists(path_));
+}
+
 TEST_F(Writer, KeepsTheParentsFileInAForkedChild) {
   ASSERT_NE(make(folder_.path()), nullptr);
   const pid_t child = ::fork();
