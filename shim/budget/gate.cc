@@ -11,6 +11,7 @@
 #include "shim/budget/refusal_record.h"
 #include "shim/budget/relief.h"
 #include "shim/budget/tree.h"
+#include "shim/budget/watchdog.h"
 #include "shim/core/chores.h"
 #include "shim/core/session.h"
 #include "shim/spill/lender.h"
@@ -296,6 +297,7 @@ bool Gate::over_line(const Request& request, int64_t now_ns, Bytes* held,
   if (request.size < refusable_from(caller) && !is_answered_by_error(request.kind)) {
     const Bytes small_line = lines_now().small;
     if (never_refused(caller) && request.size + small_line > judgement->headroom.bytes) {
+      if (values_.on_limit == options::OnLimit::kWarn) return refuse(request, now_ns, *judgement);
       owe_exception(request, now_ns, *judgement);
     }
     return true;
@@ -342,6 +344,7 @@ bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judge
       {request.kind, outcome, request.size, request.caller, current_thread_id(), id, &judgement},
       now_ns);
   if (values_.on_limit == options::OnLimit::kExit) session::exit_with_report();
+  if (only_warn) watchdog::wake();  // shows it
   if (!only_warn && judgement.small) insist_after_flood(id, number, now_ns);
   return only_warn;
 }

@@ -155,6 +155,7 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   out.neighbour_count = 0;
   if (detailed && is_shared_limit(judgement)) fill_neighbours(judgement, out.pid, &out);
   out.sequence.store(number, std::memory_order_release);  // pairs with the readers' acquire
+  if (refusal.outcome == record::Outcome::kReported) session::report_later(number);
   return number;
 }
 

@@ -55,6 +55,7 @@ void write_sample(const Look& look) {
 
 // One look; returns how long to sleep.
 int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing) {
+  session::show_due_report(true);
   const int64_t before_ns = look->now_ns;
   look->now_ns = sys::monotonic_ns();
   // A busy machine lets a short sleep last ten times as long: count with the longest of late.

@@ -22,6 +22,11 @@ constinit char g_directory[256] = "";
 constinit char g_limit_path[256] = "";
 constinit record::Start g_start = {};
 constinit std::atomic<bool> g_child_without_file{false};
+constinit std::atomic<uint64_t> g_due_report{0};  // number of a refusal; 0: none
+constinit std::atomic<int64_t> g_shown_ns{0};
+constexpr size_t kReportBytes = 4000;  // less than PIPE_BUF
+// A program that goes on past its limit, frees and comes back would fill its stderr.
+constexpr int64_t kReportEveryNs = 10'000'000'000;
 
 bool own_process() noexcept {
   return file()->header.pid == static_cast<int32_t>(sys::call(SYS_getpid));
@@ -92,6 +97,7 @@ int open_folder() noexcept {
 
 void finish() noexcept {
   if (!own_process()) return;
+  show_due_report(false);
   uint32_t running = static_cast<uint32_t>(record::EndState::kRunning);
   file()->header.end_state.compare_exchange_strong(
       running, static_cast<uint32_t>(record::EndState::kClean));
@@ -108,6 +114,7 @@ void on_fork_child() noexcept {
   g_memory.header.pid = static_cast<int32_t>(sys::call(SYS_getpid));
   g_path[0] = '\0';
   g_child_without_file.store(true, kRelaxed);
+  g_due_report.store(0, kRelaxed);
 }
 
 void ensure_own_file() noexcept {
@@ -123,6 +130,7 @@ const char* path() noexcept { return g_path; }
 
 void before_exec() noexcept {
   if (own_process()) {
+    show_due_report(false);
     file()->header.end_state.store(static_cast<uint32_t>(record::EndState::kExecuted));
   }
 }
@@ -147,10 +155,29 @@ void say(const char* text, size_t length, bool from_watchdog) noexcept {
   if (from_watchdog) sys::close(fd);
 }
 
+void report_later(uint64_t number) noexcept { g_due_report.store(number, std::memory_order_release); }
+
+void show_due_report(bool from_watchdog) noexcept {
+  if (g_due_report.load(kRelaxed) == 0) [[likely]] return;
+  const uint64_t number = g_due_report.exchange(0, std::memory_order_acquire);
+  record::FlightFile& session = *file();
+  record::RefusalRecord& refusal = session.refusals[(number - 1) % record::kRefusalSlots];
+  if (number == 0 || refusal.sequence.load(std::memory_order_acquire) != number) return;
+  const int64_t now_ns = sys::monotonic_ns();
+  const int64_t shown_ns = g_shown_ns.load(kRelaxed);
+  if (shown_ns != 0 && now_ns - shown_ns < kReportEveryNs) return;
+  g_shown_ns.store(now_ns, kRelaxed);
+  char text[kReportBytes];
+  say(text, record::render(session.header, refusal, record::Audience::kScript, text, sizeof text),
+      from_watchdog);
+  refusal.surfaced = 1;
+  session.header.surfaced.fetch_add(1, kRelaxed);
+}
+
 void exit_with_report(bool from_watchdog) noexcept {
   const record::FlightFile& session = *file();
   const uint64_t newest = session.header.refusals.load(std::memory_order_acquire);
-  static constinit char text[4000] = {};
+  static constinit char text[kReportBytes] = {};
   if (newest > 0) {
     const auto& refusal = session.refusals[(newest - 1) % record::kRefusalSlots];
     say(text, record::render(session.header, refusal, record::Audience::kScript, text, sizeof text),

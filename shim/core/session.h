@@ -36,6 +36,11 @@ void exec_failed() noexcept;
 // PIPE_BUF bytes. `from_watchdog`: in the raw thread, which has descriptors of its own.
 void say(const char* text, size_t length, bool from_watchdog) noexcept;
 
+// The report of this refusal is to be shown (--on-limit warn); by the watchdog, because a hook never
+// prints, or at the process's end. Callable from a hook: yes.
+void report_later(uint64_t number) noexcept;
+void show_due_report(bool from_watchdog) noexcept;
+
 // Ends the process with status 137 and its newest report on stderr (--on-limit exit). Writes only
 // as much as fd 2 takes without blocking.
 [[noreturn]] void exit_with_report(bool from_watchdog = false) noexcept;

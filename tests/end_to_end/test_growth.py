@@ -64,6 +64,26 @@ def test_uncaught_refusal_ends_with_traceback_and_one_report():
     assert sum(session.surfaced_count for session in run.sessions) == 1, run
 
 
+@pytest.mark.parametrize("end", ("", "import os; os.execlp('true', 'true')"))
+def test_warn_prints_one_report_and_the_program_goes_on(end):
+    program = ("held = []\nfor _ in range(30): held.append(bytearray(b'x') * (8 << 20))\n"
+               f"print('through', flush=True)\n{end}")
+    run = harness.run([harness.main_python(), "-c", program], harness.SMALL_LIMIT, guarded=True,
+                      timeout_s=60, OOMGUARD_ON_LIMIT="warn", OOMGUARD_BUDGET="128MiB")
+    assert run.finished.status == 0 and run.finished.stdout == "through\n", run
+    assert run.finished.stderr.count("oomguard would have stopped this program") == 1, run
+    assert "It goes on, because only a report was asked for" in run.finished.stderr, run
+    assert "limit 128 MiB (budget, OOMGUARD_BUDGET)" in run.finished.stderr, run
+
+
+def test_warn_tells_of_memory_that_is_filled_later_too():
+    program = "import numpy\nheld = [numpy.empty(64 << 20, 'u1') for _ in range(3)]\nfor a in held: a.fill(1)"
+    run = harness.run([harness.main_python(), "-c", program], harness.SMALL_LIMIT, guarded=True,
+                      timeout_s=60, OOMGUARD_ON_LIMIT="warn", OOMGUARD_BUDGET="128MiB")
+    assert run.finished.status == 0 and run.oom_kills == 0, run
+    assert run.finished.stderr.count("oomguard would have stopped this program") == 1, run
+
+
 def test_run_command_passes_an_uncaught_refusal_on_as_137():
     program = "block = []\nwhile True:\n    block.append('text %d' % len(block))\n"
     run = harness.run([harness.command(), "run", "--", harness.main_python(), "-c", program],

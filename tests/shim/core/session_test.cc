@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <vector>
 
 #include "collector/record/reader.h"
@@ -22,10 +23,10 @@ void start_in(const std::string& directory) {
   start(directory.c_str(), 600 * kMiB, 24 * kMiB, 3, "/sys/fs/cgroup/x");
 }
 
-uint64_t refuse() {
+uint64_t refuse(record::Outcome outcome = record::Outcome::kRefused) {
   budget::Judgement judgement;
   judgement.source = &budget::gate.probe;
-  return budget::write_refusal({record::RequestKind::kMalloc, record::Outcome::kRefused,
+  return budget::write_refusal({record::RequestKind::kMalloc, outcome,
                                 5 * kMiB, 0,
                                 static_cast<int32_t>(gettid()), 1, &judgement},
                                budget::program_now_ns());
@@ -242,6 +243,62 @@ TEST(SessionTest, ExitWithReportWritesItAndEndsWith137) {
   const auto files = files_in(folder);
   ASSERT_EQ(files.size(), 1u);
   EXPECT_EQ(end_state_of(files[0]), record::EndState::kEndedByRefusal);
+}
+
+std::string shown_by(std::function<void()> body) {
+  const Folder folder;
+  const int status = in_child([&] {
+    freopen((folder / "stderr").c_str(), "w", stderr);
+    body();
+  });
+  EXPECT_EQ(status, 0);
+  std::ifstream stream(folder / "stderr");
+  return std::string((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+}
+
+TEST(SessionTest, WhatIsOnlyReportedIsShownOnceAndNotAgainSoon) {
+  const std::string shown = shown_by([] {
+    refuse(record::Outcome::kReported);
+    show_due_report(false);
+    show_due_report(false);
+    EXPECT_EQ(file()->header.surfaced, 1u);
+    refuse(record::Outcome::kReported);
+    show_due_report(false);
+    EXPECT_EQ(file()->header.surfaced, 1u) << "too soon after the last";
+  });
+  const std::string start = "oomguard would have stopped this program";
+  EXPECT_EQ(shown.find(start), 0u) << shown;
+  EXPECT_EQ(shown.find(start, 1), std::string::npos) << shown;
+}
+
+TEST(SessionTest, WhatIsRefusedIsNotShownByItself) {
+  EXPECT_EQ(shown_by([] {
+              refuse();
+              show_due_report(false);
+            }),
+            "");
+}
+
+TEST(SessionTest, AReportThatIsDueIsShownAtTheEnd) {
+  EXPECT_NE(shown_by([] {
+              const Folder folder;
+              start_in(folder.path());
+              refuse(record::Outcome::kReported);
+              finish();
+            }).find("5 MiB"),
+            std::string::npos);
+}
+
+TEST(SessionTest, AForkedChildDoesNotShowItsParentsReport) {
+  EXPECT_EQ(shown_by([] {
+              refuse(record::Outcome::kReported);
+              const pid_t child = start_child([] {
+                on_fork_child();
+                show_due_report(false);
+              });
+              EXPECT_EQ(wait_for(child), 0);
+            }),
+            "");
 }
 
 TEST(SessionTest, ExitWithReportDoesNotWaitForAFullPipe) {
