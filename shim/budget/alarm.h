@@ -23,6 +23,8 @@ class Alarm {
   void handled(int64_t now_ns) noexcept;
   // When the newest alarm whose handler has not ended was sent; 0: none.
   int64_t sent_ns() const noexcept { return sent_ns_.load(std::memory_order_acquire); }
+  // When the newest handler ended; its exception is raised from then on.
+  int64_t handled_ns() const noexcept { return handled_ns_.load(std::memory_order_relaxed); }
   uint64_t refusal(int32_t* growing_thread) const noexcept;
   void on_fork_child() noexcept { sent_ns_.store(0); }
 

@@ -48,6 +48,11 @@ void Escalation::look_at_file(int64_t now_ns) noexcept {
   spill::tend();
   const Bytes in_file = spill::active() ? spill::in_file() : 0;
   look::set_in_file(in_file);
+  // What was filled before an exception was raised is no sign that it was swallowed.
+  if (const int64_t raised_ns = gate.alarm.handled_ns(); raised_ns != raised_ns_) {
+    raised_ns_ = raised_ns;
+    file_ = Growth{Tide::kWindowNs};
+  }
   if (spill::active()) file_.update(in_file, now_ns);
 }
 

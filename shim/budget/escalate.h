@@ -28,6 +28,7 @@ class Escalation {
   spill::Outcome barren_ = spill::Outcome::kLent;
   Bytes own_at_lending_ = 0;
   int64_t over_since_ns_ = 0;    // what is in the file would not have fit
+  int64_t raised_ns_ = 0;        // of the exception that stopped what grew before it
   Growth file_{Tide::kWindowNs};
 };
 

@@ -66,7 +66,10 @@ bool look_at_pages(int pagemap, uintptr_t start, size_t count, bool by_content,
   const bool may_be_huge =
       exclusive == kRegionPages && start % (kRegionPages * page_size) == 0 && by_content;
   if (!may_be_huge || !may_be_half_filled(start, page_size)) return true;
-  for (size_t i = 0; i < count; ++i) set(out, i, !is_zero(start + i * page_size, page_size));
+  PageSet by_word = *out;
+  for (size_t i = 0; i < count; ++i) set(&by_word, i, !is_zero(start + i * page_size, page_size));
+  // Zeros all over were written by somebody, and are as needed as anything else.
+  if (by_word.filled != 0) *out = by_word;
   return true;
 }
 

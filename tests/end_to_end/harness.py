@@ -3,6 +3,7 @@
 Used by the tests here and by repeat.py. Where things are comes from the environment that
 tests/run.sh sets: OOMGUARD_BUILD, OOMGUARD_VENV, OOMGUARD_VENV_TRANSFORMERS4, OOMGUARD_PYTHONS.
 """
+import contextlib
 import dataclasses
 import functools
 import json
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 import cgroup
 import session_files
@@ -101,6 +103,7 @@ class Run:
     limit_bytes: int
     sessions: list
     result: dict  # the JSON line that the program printed last, {} where it printed none
+    disk_bytes: int = 0  # the most that its file of lent pages took; only where it was watched
 
     @property
     def refusals(self):
@@ -140,15 +143,50 @@ def _last_json(text):
     return {}
 
 
-def run(argv, limit_bytes, guarded, timeout_s, **extra):
+class DiskWatch(threading.Thread):
+    """The most that unlinked files in a folder took on the disk, of all processes of a group. The
+    library's file is open in a descriptor table of its own thread."""
+
+    def __init__(self, group, folder):
+        super().__init__(daemon=True)
+        self.group, self.folder, self.most, self.over = group, folder, 0, threading.Event()
+
+    def look(self):
+        used = 0
+        for pid in self.group.processes():
+            for link in pathlib.Path(f"/proc/{pid}/task").glob("*/fd/*"):
+                try:
+                    name = os.readlink(link)
+                    if name.startswith(self.folder) and name.endswith(" (deleted)"):
+                        used = max(used, os.stat(link).st_blocks * 512)
+                except OSError:
+                    pass  # closed meanwhile
+        self.most = max(self.most, used)
+
+    def run(self):
+        while not self.over.wait(0.05):
+            self.look()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
+
+
+def run(argv, limit_bytes, guarded, timeout_s, watch_disk=False, **extra):
     """Runs a program in a group, guarded by environment variables alone, or bare."""
     sessions = disk_folder()
     environment = guarded_environment(sessions, **extra) if guarded else bare_environment(**extra)
     try:
         with cgroup.MemoryGroup(limit_bytes) as group:
-            finished = group.run([str(part) for part in argv], timeout_s, env=environment)
+            watch = DiskWatch(group, sessions)
+            with watch if watch_disk else contextlib.nullcontext():
+                finished = group.run([str(part) for part in argv], timeout_s, env=environment)
             return Run(finished, group.oom_kills(), group.peak_bytes(), limit_bytes,
-                       session_files.read_all(sessions), _last_json(finished.stdout))
+                       session_files.read_all(sessions), _last_json(finished.stdout), watch.most)
     finally:
         shutil.rmtree(sessions, ignore_errors=True)
 
@@ -176,7 +214,7 @@ def warm(python):
 def load(python, checkpoint, way, guarded):
     warm(python)
     return run([python, PROGRAMS / "load_19b.py", checkpoint, way], MODEL_LIMIT, guarded,
-               GUARDED_TIMEOUT_S if guarded else BARE_TIMEOUT_S)
+               GUARDED_TIMEOUT_S if guarded else BARE_TIMEOUT_S, watch_disk=guarded)
 
 
 def make_checkpoint(folder):

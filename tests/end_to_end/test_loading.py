@@ -46,4 +46,23 @@ def test_untouched_skeleton_of_transformers_4_loads_without_a_refusal(checkpoint
         run = harness.load(python, checkpoint, "v4_bfloat16", guarded)
         summarize(f"transformers 4 bfloat16, {'guarded' if guarded else 'bare'}", run)
         assert run.finished.status == 0 and run.oom_kills == 0 and run.refusals == 0, run
-        assert run.result["loaded"], run
+        assert run.result["loaded"] and run.disk_bytes == 0, run
+
+
+def test_skeleton_of_transformers_4_that_is_filled_raises_and_the_script_lives(checkpoint):
+    """torch's load_state_dict swallows one exception for each parameter and goes on filling."""
+    python = harness.transformers4_python()
+    if python is None:
+        pytest.skip("no environment with transformers 4")
+    bare = harness.load(python, checkpoint, "v4_default", guarded=False)
+    assert bare.finished.killed or bare.finished.timed_out, bare
+    run = harness.load(python, checkpoint, "v4_default", guarded=True)
+    summarize("transformers 4 float32, guarded", run)
+    assert run.finished.status == 0 and run.oom_kills == 0, run
+    assert not run.result["loaded"] and run.result["intact"], run
+    assert run.result["exception"] in ("MemoryError", "RuntimeError", "MemoryLimit"), run
+    assert run.refusals > 0 and run.reached >= 0.90, run
+    assert 0 < run.disk_bytes <= 2 * harness.cgroup.GIB, run
+    harness.figures.append(
+        f"load transformers 4 float32: {run.disk_bytes >> 20} MiB of disk, exception after "
+        f"{run.seconds_to_exception / bare.finished.seconds:.2f} of the bare run's time to its death")

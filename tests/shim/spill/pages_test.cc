@@ -77,6 +77,16 @@ TEST_F(Pages, TheRestOfAHugePageHoldsNothing) {
   EXPECT_EQ(set.filled, kRegionPages);
 }
 
+// Weights of a checkpoint may be zero all over, and the program counts on their memory.
+TEST_F(Pages, ZerosThatWereWrittenAllOverHoldSomething) {
+  const Mapped memory(6 * kMiB);
+  const uintptr_t region = (memory.address() + 2 * kMiB - 1) & ~uintptr_t{2 * kMiB - 1};
+  memset(reinterpret_cast<void*>(region), 0, 2 * kMiB);
+  PageSet set{};
+  ASSERT_TRUE(look_at_pages(pagemap_, region, kRegionPages, true, &set));
+  EXPECT_EQ(set.filled, kRegionPages);
+}
+
 TEST_F(Pages, FilePagesAreNobodysToReplace) {
   const Mapped memory(kMiB, MAP_SHARED);
   memory.touch(0, 4096);
