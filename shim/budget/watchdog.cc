@@ -18,10 +18,9 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int64_t kMs = 1'000'000;
-constexpr int64_t kRestartAfterNs = 20 * kMs;  // a start costs 0.3 ms; programs fork in loops
-// A child that writes to so much of its parent's memory need not ask for any, so that no slow path
-// would start its watchdog.
-constexpr Bytes kWorthWatching = 64 * kMiB;
+// Its first look costs 0.3 ms, and programs fork in loops; near the limit it looks at once.
+constexpr int64_t kRestartAfterNs = 20 * kMs;
+constexpr Bytes kNear = 512 * kMiB;
 // Old sessions are looked after once, by processes that live for a while.
 constexpr int64_t kForgetAfterNs = 10'000 * kMs;
 constexpr size_t kKeptSessions = 64;
@@ -33,7 +32,9 @@ constinit std::atomic<int64_t> g_due_ns{0};  // 0: running or not allowed
 constinit std::atomic<bool> g_starting{false};
 // Whose thread it is. A child made behind libc's back (vfork, _Fork, clone) has none to stop or start.
 constinit std::atomic<int32_t> g_process{0};
-constinit std::atomic<bool> g_new_child{false};  // its thread lets it become another program first
+constinit std::atomic<bool> g_is_other{true};     // process than the one whose growth was seen so far
+constinit std::atomic<bool> g_restarted{false};
+constinit std::atomic<Bytes> g_headroom{kNoLimit};  // of the newest look
 enum Doze : uint32_t { kAwake = 0, kDozing, kWoken };
 constinit std::atomic<Doze> g_dozing{kAwake};
 constinit int64_t g_forget_ns = 0;  // the raw thread's own
@@ -64,6 +65,7 @@ int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing) {
   escalation->look_at_file(look->now_ns);
   bool changed = false;
   if (!look::take(look, &changed)) return look->pause_ns = 250 * kMs;
+  g_headroom.store(look->headroom, kRelaxed);
   if (g_dozing.load(kRelaxed) == kWoken) look->quiet_ns = look->now_ns;
   const int64_t pause = tick_ns(look->headroom, gate.cpus(), look->calm());
   const int64_t doze = look->calm() ? doze_ns(look->headroom, look->now_ns - look->quiet_ns) : 0;
@@ -82,10 +84,14 @@ void body() noexcept {
   static constinit Look look;
   static constinit Escalation escalation;
   static constinit Thrashing thrashing;
-  look = Look{};
-  escalation = Escalation{};
-  thrashing = Thrashing{};
-  if (g_new_child.exchange(false)) g_thread.sleep(kRestartAfterNs);
+  if (g_is_other.exchange(false)) {
+    look = Look{};
+    escalation = Escalation{};
+    thrashing = Thrashing{};
+  }
+  look.now_ns = 0;
+  look.moved_ns = sys::monotonic_ns();  // nobody knows what moved meanwhile
+  if (g_restarted.exchange(false) && g_headroom.load(kRelaxed) > kNear) g_thread.sleep(kRestartAfterNs);
   if (g_thread.stopping()) return;
   look::open();
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) g_thread.sleep_on(&slot->wake);
@@ -115,6 +121,11 @@ void start() noexcept {
   if (!g_thread.start(body)) gate.count_fault();
 }
 
+void restart() noexcept {
+  g_restarted.store(true);
+  start();
+}
+
 }  // namespace
 
 void allow() noexcept {
@@ -132,9 +143,11 @@ void pause() noexcept {
   g_thread.stop();
 }
 
-void resume() noexcept {
+void resume(bool at_once) noexcept {
   if (!g_allowed.load(kRelaxed) || !is_own_process()) return;
-  if (g_paused.fetch_sub(1) == 1) g_due_ns.store(program_now_ns() + kRestartAfterNs);
+  if (g_paused.fetch_sub(1) != 1) return;
+  g_due_ns.store(program_now_ns() + kRestartAfterNs);
+  if (at_once) start_now();
 }
 
 void on_fork_child() noexcept {
@@ -144,10 +157,9 @@ void on_fork_child() noexcept {
   g_starting.store(false);
   g_paused.store(0);
   if (!g_allowed.load(kRelaxed)) return;
-  g_due_ns.store(program_now_ns() + kRestartAfterNs);
-  if (tree::last_known_memory() < kWorthWatching) return;
-  g_new_child.store(true);
-  start();
+  g_is_other.store(true);
+  // It may grow by writing to what it shares with its parent, without a slow path.
+  restart();
 }
 
 void wake() noexcept { g_thread.wake(); }
@@ -164,12 +176,16 @@ bool due() noexcept { return g_due_ns.load(kRelaxed) != 0; }
 
 void start_if_due(int64_t now_ns) noexcept {
   const int64_t due_ns = g_due_ns.load(kRelaxed);
-  if (due_ns == 0 || now_ns < due_ns || g_paused.load() != 0 || !is_own_process()) return;
+  if (due_ns != 0 && now_ns >= due_ns) start_now();
+}
+
+void start_now() noexcept {
+  if (g_due_ns.load(kRelaxed) == 0 || g_paused.load() != 0 || !is_own_process()) return;
   const SignalsBlocked quiet;
   if (g_starting.exchange(true)) return;
   if (g_paused.load() == 0) {
     g_due_ns.store(0);
-    if (!g_thread.running()) start();
+    if (!g_thread.running()) restart();
   }
   g_starting.store(false);
 }

@@ -2,8 +2,8 @@
 // neighbours, and the exception when memory that was granted earlier is being filled beyond what is
 // there. A raw thread: it reads descriptors, sets flags and sends a signal, nothing else.
 //
-// Stopped around fork and calls that change credentials, started again a little later from a slow
-// path (CPython counts threads right after its fork handlers ran, and warns).
+// Stopped around fork and calls that change credentials. Started again right after them, but where
+// CPython counts the threads (python/bootstrap.h): there a little later.
 // Thread-safety: allow/pause/resume_if_due from threads of the program, one state machine.
 #pragma once
 
@@ -15,11 +15,13 @@ namespace oomguard::budget::watchdog {
 void allow() noexcept;
 // Stops it and waits until the kernel says so (microseconds). Nests.
 void pause() noexcept;
-// It may start again, 20 ms from now at the earliest, from the next slow path.
-void resume() noexcept;
+// It goes on; not `at_once`: when start_now() is called, or 20 ms from now at the earliest, from the
+// next slow path.
+void resume(bool at_once = true) noexcept;
+void start_now() noexcept;
 // Lets it look now.
 void wake() noexcept;
-// In fork's child: there is none; due like after resume().
+// In fork's child: there is none, and one is started.
 void on_fork_child() noexcept;
 
 // Callable from a hook: yes.

@@ -73,9 +73,11 @@ void before_fork() noexcept {
 }
 
 void after_fork_in_parent() noexcept {
-  budget::watchdog::resume();
+  const bool counted = python::counts_threads_now();
+  budget::watchdog::resume(!counted);
+  if (counted) python::run_soon(budget::watchdog::start_now);
   spill::fork_over();
-  thread_state.credit = 0;  // the next request starts the watchdog again
+  thread_state.credit = 0;  // the next request starts the watchdog where nothing else does
 }
 
 void after_fork_in_child() noexcept {

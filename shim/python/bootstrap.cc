@@ -1,11 +1,14 @@
 #include "shim/python/bootstrap.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 
+#include "collector/probe/syscall.h"
 #include "shim/core/engine.h"
 #include "shim/python/bridge.h"
 #include "shim/python/capi.h"
@@ -21,6 +24,7 @@ constinit std::atomic<State> g_state{State::kNotPython};
 constinit uint32_t g_version = 0;
 
 constexpr uint32_t kOldest = (3u << 16) | 9u;
+constexpr uint32_t kCountsThreads = (3u << 16) | 12u;
 
 // "3.11.7 (main, ...) [GCC ...]" -> (3 << 16) | 11; 0 where it reads differently.
 uint32_t parse_version(const char* text) noexcept {
@@ -105,6 +109,20 @@ int pending_call(void*) noexcept {
   return result;
 }
 
+int run_call(void* call) noexcept {
+  const int saved_errno = errno;
+  reinterpret_cast<void (*)() noexcept>(call)();
+  errno = saved_errno;
+  return 0;
+}
+
+// The link count of the folder of threads is their number and two.
+bool has_one_thread() noexcept {
+  struct stat status;
+  return sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg("/proc/self/task"), sys::as_arg(&status), 0) == 0 &&
+         status.st_nlink == 3;
+}
+
 }  // namespace
 
 uint32_t version() noexcept { return g_version; }
@@ -138,6 +156,15 @@ void on_slow_path(bool is_main_thread) noexcept {
   if (api.Py_AddPendingCall(pending_call, nullptr) != 0) {
     g_state.store(State::kWaiting, std::memory_order_release);
   }
+}
+
+bool counts_threads_now() noexcept {
+  return g_version >= kCountsThreads && state() != State::kFailed && has_one_thread();
+}
+
+void run_soon(void (*call)() noexcept) noexcept {
+  if (state() != State::kReady) return;
+  api.Py_AddPendingCall(run_call, reinterpret_cast<void*>(call));
 }
 
 void on_fork_child() noexcept {

@@ -32,6 +32,12 @@ bool is_initialized() noexcept;
 // `is_main_thread`: the caller has gettid() == getpid().
 void on_slow_path(bool is_main_thread) noexcept;
 
+// In fork's parent: CPython from 3.12 on counts the process's threads right after its fork handlers ran,
+// and warns where there is more than one.
+bool counts_threads_now() noexcept;
+// Runs `call` in the main thread, between two bytecodes. From the main thread only.
+void run_soon(void (*call)() noexcept) noexcept;
+
 // In fork's child: a queued call was inherited with the interpreter's state; nothing is re-run.
 void on_fork_child() noexcept;
 

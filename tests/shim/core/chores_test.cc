@@ -25,7 +25,7 @@ TEST(ChoresTest, SlowPathsStartTheWatchdogAgainOnceItIsDue) {
     test::guard(test::budget_of(256 * test::kMiB));
     budget::watchdog::allow();
     budget::watchdog::pause();
-    budget::watchdog::resume();
+    budget::watchdog::resume(false);
     EXPECT_LT(credit_limit(), 64 * 1024) << "the next requests must keep coming here";
     for (int i = 0; i < 2000 && budget::watchdog::due(); ++i) {
       on_slow_path(getpid());
