@@ -34,6 +34,9 @@ long read_arguments(int pid, char* buffer, size_t size);
 // it cannot be read. Opens /proc/self/status.
 [[nodiscard]] Bytes own_memory();
 
+// Threads of the caller's own process, 0 where it cannot be read.
+[[nodiscard]] uint32_t count_threads();
+
 // How much of the caller's own memory other processes have mapped too. A page that n processes map
 // counts an nth in a share.
 struct MemoryShares {

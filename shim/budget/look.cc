@@ -26,15 +26,8 @@ constinit probe::Residency g_residency;
 
 bool near(Bytes headroom) { return headroom < 2 * gate.reserve() + 512 * kMiB; }
 
-// The link count of /proc/self/task is the number of threads and two.
-uint32_t count_threads() {
-  struct stat status;
-  if (sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg("/proc/self/task"), sys::as_arg(&status), 0) != 0 ||
-      status.st_nlink < 4) {
-    return 1;
-  }
-  return static_cast<uint32_t>(status.st_nlink) - 3;  // the watchdog itself is one
-}
+// The watchdog itself is one of them.
+uint32_t count_threads() { return std::max(probe::count_threads(), 2u) - 1; }
 
 // Where the main thread has ended and there is no other (SYS_exit, a seccomp filter that kills
 // threads), the process is over once this thread is, and somebody may wait for that. The last thread's

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "collector/probe/process.h"
 #include "collector/record/forget.h"
 #include "shim/budget/escalate.h"
 #include "shim/budget/gate.h"
@@ -141,6 +142,16 @@ void pause() noexcept {
   while (g_starting.load()) sys::call(SYS_sched_yield);
   g_due_ns.store(0);
   g_thread.stop();
+}
+
+bool pause_for_fork() noexcept {
+  constexpr uint32_t kItselfAndOne = 2;
+  if (g_headroom.load(kRelaxed) <= kNear && g_thread.running() &&
+      probe::count_threads() > kItselfAndOne) {
+    return false;
+  }
+  pause();
+  return true;
 }
 
 void resume(bool at_once) noexcept {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "collector/options/options.h"
+#include "collector/probe/process.h"
 #include "collector/probe/syscall.h"
 #include "shim/budget/behind.h"
 #include "shim/budget/callers.h"
@@ -69,13 +70,16 @@ bool is_run_program(char** environment) noexcept {
 // Where the fork came through our hook the pages were given back there, and none was lent since.
 void before_fork() noexcept {
   if (!spill::give_back_for_fork(budget::kNoLimit, budget::watchdog::wake)) gate.count_fault();
-  budget::watchdog::pause();
+  if (budget::watchdog::pause_for_fork()) ++thread_state.unwatched_forks;
 }
 
 void after_fork_in_parent() noexcept {
-  const bool counted = python::counts_threads_now();
-  budget::watchdog::resume(!counted);
-  if (counted) python::run_soon(budget::watchdog::start_now);
+  if (thread_state.unwatched_forks != 0) {
+    --thread_state.unwatched_forks;
+    const bool counted = python::counts_threads() && probe::count_threads() == 1;
+    budget::watchdog::resume(!counted);
+    if (counted) python::run_soon(budget::watchdog::start_now);
+  }
   spill::fork_over();
   thread_state.credit = 0;  // the next request starts the watchdog where nothing else does
 }
@@ -85,6 +89,7 @@ void after_fork_in_child() noexcept {
   children::make_first_victim(0);
   thread_state.thread_id = 0;
   thread_state.credit = 0;
+  thread_state.unwatched_forks = 0;
   budget::ledger.on_fork_child();
   budget::forget_table_builder();
   session::on_fork_child();

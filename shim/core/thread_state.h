@@ -24,6 +24,7 @@ struct ThreadState {
   uint32_t write_dice;  // how far it is to the next look
   int32_t thread_id;    // 0 until the slow path asked
   uint32_t in_slow_path;  // > 0: a hook of ours is at work below; calls pass through
+  uint32_t unwatched_forks;  // under way here, for which the watchdog was stopped
   budget::Dip dip;        // what it may still take below the small line
 };
 

@@ -1,14 +1,11 @@
 #include "shim/python/bootstrap.h"
 
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 
-#include "collector/probe/syscall.h"
 #include "shim/core/engine.h"
 #include "shim/python/bridge.h"
 #include "shim/python/capi.h"
@@ -116,13 +113,6 @@ int run_call(void* call) noexcept {
   return 0;
 }
 
-// The link count of the folder of threads is their number and two.
-bool has_one_thread() noexcept {
-  struct stat status;
-  return sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg("/proc/self/task"), sys::as_arg(&status), 0) == 0 &&
-         status.st_nlink == 3;
-}
-
 }  // namespace
 
 uint32_t version() noexcept { return g_version; }
@@ -158,9 +148,7 @@ void on_slow_path(bool is_main_thread) noexcept {
   }
 }
 
-bool counts_threads_now() noexcept {
-  return g_version >= kCountsThreads && state() != State::kFailed && has_one_thread();
-}
+bool counts_threads() noexcept { return g_version >= kCountsThreads && state() != State::kFailed; }
 
 void run_soon(void (*call)() noexcept) noexcept {
   if (state() != State::kReady) return;

@@ -32,9 +32,9 @@ bool is_initialized() noexcept;
 // `is_main_thread`: the caller has gettid() == getpid().
 void on_slow_path(bool is_main_thread) noexcept;
 
-// In fork's parent: CPython from 3.12 on counts the process's threads right after its fork handlers ran,
-// and warns where there is more than one.
-bool counts_threads_now() noexcept;
+// CPython from 3.12 on counts the process's threads right after the fork handlers ran in the parent, and
+// warns where there is more than one.
+bool counts_threads() noexcept;
 // Runs `call` in the main thread, between two bytecodes. From the main thread only.
 void run_soon(void (*call)() noexcept) noexcept;
 
