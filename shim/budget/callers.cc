@@ -18,6 +18,7 @@ constexpr size_t kMaxModulePath = 256;
 constexpr int64_t kStaleNs = 1'000'000'000;
 // Code made at run time lies in no module and would ask for ever.
 constexpr int64_t kUnknownNs = 50'000'000;
+constexpr int64_t kLongestLookNs = 5'000'000'000;
 
 struct Module {
   uintptr_t start;
@@ -27,8 +28,10 @@ struct Module {
   char name[kMaxName];
 };
 
-// Sorted by address as the kernel prints it. Two tables: one in use, one being built.
+// Sorted by address as the kernel prints it. Two tables: one in use, one being built. A table that
+// somebody reads (`readers`, and g_current after it) is not built anew.
 struct Table {
+  std::atomic<uint32_t> readers;
   size_t count;
   Module modules[kMaxModules];
 };
@@ -129,37 +132,52 @@ const Module* lookup(const Table& table, uintptr_t address) {
 // Reads the mappings again where the table is older than that.
 void rebuild(int64_t older_than_ns) {
   const int64_t now = sys::monotonic_ns();
-  if (g_built_ns.load(std::memory_order_relaxed) != 0 &&
-      now - g_built_ns.load(std::memory_order_relaxed) < older_than_ns) {
-    return;
-  }
+  const int64_t age_ns = now - g_built_ns.load(std::memory_order_relaxed);
+  if (g_built_ns.load(std::memory_order_relaxed) != 0 && age_ns < older_than_ns) return;
   if (g_building.exchange(true, std::memory_order_acquire)) return;
-  const uint32_t spare = 1 - g_current.load(std::memory_order_relaxed);
+  const uint32_t spare = 1 - g_current.load();
   Table& table = g_tables[spare];
-  table.count = 0;
-  if (each_map_line([&](const char* line) {
-        add_line(&table, line);
-        return true;
-      })) {
-    g_current.store(spare, std::memory_order_release);
-    g_built_ns.store(now, std::memory_order_relaxed);
+  // A look takes no seconds: who began one before the last table was finished left it by a longjmp.
+  if (age_ns > kLongestLookNs) table.readers.store(0);
+  if (table.readers.load() == 0) {
+    table.count = 0;
+    if (each_map_line([&](const char* line) {
+          add_line(&table, line);
+          return true;
+        })) {
+      g_current.store(spare);
+      g_built_ns.store(now, std::memory_order_relaxed);
+    }
   }
   g_building.store(false, std::memory_order_release);
 }
 
-Module* known_module(uintptr_t address) {
-  return const_cast<Module*>(
-      lookup(g_tables[g_current.load(std::memory_order_acquire)], address));
-}
-
-Module* module_of(uintptr_t address) {
-  rebuild(kStaleNs);
-  Module* module = known_module(address);
-  if (module == nullptr) {
-    rebuild(kUnknownNs);
-    module = known_module(address);
+// A look at the table in use.
+class Look {
+ public:
+  Look() noexcept {
+    for (;;) {
+      index_ = g_current.load();
+      g_tables[index_].readers.fetch_add(1);
+      if (g_current.load() == index_) return;
+      g_tables[index_].readers.fetch_sub(1);
+    }
   }
-  return module;
+  ~Look() { g_tables[index_].readers.fetch_sub(1); }
+  Look(const Look&) = delete;
+  Look& operator=(const Look&) = delete;
+
+  Module* find(uintptr_t address) const noexcept {
+    return const_cast<Module*>(lookup(g_tables[index_], address));
+  }
+
+ private:
+  uint32_t index_;
+};
+
+void renew_for(uintptr_t address) {
+  rebuild(kStaleNs);
+  if (Look().find(address) == nullptr) rebuild(kUnknownNs);
 }
 
 bool full_path(uintptr_t address, char* out, size_t capacity) {
@@ -204,22 +222,23 @@ void set_interpreter_address(uintptr_t address) noexcept {
   g_interpreter.store(address, std::memory_order_relaxed);
 }
 
-void forget_table_builder() noexcept { g_building.store(false, std::memory_order_release); }
+void forget_table_users() noexcept {
+  for (Table& table : g_tables) table.readers.store(0);
+  g_building.store(false, std::memory_order_release);
+}
 
 namespace {
 
 // Once for each module: what its file says about it.
 Caller look_inside(Module* module) {
   char path[kMaxModulePath];
-  const uintptr_t start = module->start;
   Caller caller = module->caller.load(std::memory_order_relaxed);
-  if (caller != Caller::kAborts && full_path(start, path, sizeof path) && made_by_rust(path)) {
+  if (caller != Caller::kAborts && full_path(module->start, path, sizeof path) &&
+      made_by_rust(path)) {
     caller = unwinds(path) ? Caller::kAborts : Caller::kAbortsOnObjects;
   }
-  if (module->start == start) {  // else the table was built anew meanwhile
-    module->caller.store(caller, std::memory_order_relaxed);
-    module->looked_inside.store(true, std::memory_order_relaxed);
-  }
+  module->caller.store(caller, std::memory_order_relaxed);
+  module->looked_inside.store(true, std::memory_order_relaxed);
   return caller;
 }
 
@@ -231,14 +250,22 @@ Caller caller_of(Module* module) {
 
 }  // namespace
 
-Caller classify(uintptr_t return_address) noexcept { return caller_of(module_of(return_address)); }
+Caller classify(uintptr_t return_address) noexcept {
+  renew_for(return_address);
+  return classify_known(return_address);
+}
 
-Caller classify_known(uintptr_t address) noexcept { return caller_of(known_module(address)); }
+Caller classify_known(uintptr_t address) noexcept {
+  const Look look;
+  return caller_of(look.find(address));
+}
 
 void find_new_modules() noexcept { rebuild(kUnknownNs / 5); }
 
 void module_name(uintptr_t address, char* out, size_t capacity) noexcept {
-  const Module* module = address != 0 ? module_of(address) : nullptr;
+  if (address != 0) renew_for(address);
+  const Look look;
+  const Module* module = address != 0 ? look.find(address) : nullptr;
   copy_text(out, capacity, module != nullptr ? module->name : "");
 }
 

@@ -43,7 +43,7 @@ Caller classify_path(const char* path) noexcept;
 void set_interpreter_address(uintptr_t address) noexcept;
 
 // In fork's child: a thread that was building the table does not exist.
-void forget_table_builder() noexcept;
+void forget_table_users() noexcept;
 
 Caller classify(uintptr_t return_address) noexcept;
 // The same from the table as it is, which may be empty or old.

@@ -91,7 +91,7 @@ void after_fork_in_child() noexcept {
   thread_state.credit = 0;
   thread_state.unwatched_forks = 0;
   budget::ledger.on_fork_child();
-  budget::forget_table_builder();
+  budget::forget_table_users();
   session::on_fork_child();
   budget::forget_incident_of_parent();
   budget::tree::on_fork_child();
@@ -121,32 +121,46 @@ bool find_first_malloc(Dl_info* info) noexcept {
   return at != nullptr;
 }
 
-// Where another definition of malloc comes first in the search order and does not end here (an allocator
-// before this library in LD_PRELOAD, a second copy of it), requests are not seen: the file's name. Null
-// where they arrive.
+// Whether a call of this malloc ends in this library's hook, which takes of the credit.
+bool arrives(void* first_malloc, void* its_free) noexcept {
+  constexpr uint64_t kCredit = 4096;
+  thread_state.credit = kCredit;
+  void* block = reinterpret_cast<void* (*)(size_t)>(first_malloc)(64);
+  const bool taken = thread_state.credit != kCredit;
+  thread_state.credit = 0;
+  reinterpret_cast<void (*)(void*)>(its_free)(block);
+  return taken;
+}
+
+// Who answers requests in this library's place: the file of another definition of malloc that comes
+// first in the search order and does not end here (an allocator before this library in LD_PRELOAD, a second
+// copy of it), or a tool that redirects the functions themselves, as valgrind does. Null where they arrive.
 const char* stands_before(Dl_info* info) noexcept {
   Dl_info own;
   if (dladdr(reinterpret_cast<void*>(&remember_library_path), &own) == 0 ||
-      !find_first_malloc(info) || info->dli_fbase == own.dli_fbase) {
+      !find_first_malloc(info)) {
     return nullptr;
   }
-  constexpr uint64_t kCredit = 4096;
-  const auto first = reinterpret_cast<void* (*)(size_t)>(dlsym(RTLD_DEFAULT, "malloc"));
-  thread_state.credit = kCredit;
-  void* block = first(64);
-  const bool arrives = thread_state.credit != kCredit;
-  thread_state.credit = 0;
-  reinterpret_cast<void (*)(void*)>(dlsym(RTLD_DEFAULT, "free"))(block);
+  if (info->dli_fbase == own.dli_fbase) {
+    // By this library's own names: the program may define these functions, too.
+    void* self = dlopen(own.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    if (self == nullptr) return nullptr;
+    const bool reached = arrives(dlsym(self, "malloc"), dlsym(self, "free"));
+    dlclose(self);
+    return reached ? nullptr : "a tool such as valgrind";
+  }
   const bool is_copy = strstr(info->dli_fname, "/liboomguard.so") != nullptr;
-  return arrives && !is_copy ? nullptr : info->dli_fname;
+  const bool reached = arrives(dlsym(RTLD_DEFAULT, "malloc"), dlsym(RTLD_DEFAULT, "free"));
+  return reached && !is_copy ? nullptr : info->dli_fname;
 }
 
 void say_off(const char* before) noexcept {
   char line[512];
   size_t used = 0;
   for (const char* part : {"oomguard: off in this process: ", before,
-                           " comes before this liboomguard.so in LD_PRELOAD, so that requests for "
-                           "memory do not arrive here\n"}) {
+                           before[0] == '/' ? " comes before this liboomguard.so in LD_PRELOAD"
+                                            : " answers in its place",
+                           ", so that requests for memory do not arrive here\n"}) {
     for (; *part != '\0' && used < sizeof line; ++part) line[used++] = *part;
   }
   sys::write(2, line, used);

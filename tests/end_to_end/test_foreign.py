@@ -150,3 +150,21 @@ def test_a_debugger_attaches_and_goes_and_the_guard_holds(tool, disk):
             pytest.skip(f"{tool} may not attach here: {done.stderr.strip()[-200:]}")
         stdout, _ = process.communicate("\n", timeout=60)
         assert (process.returncode, stdout, group.oom_kills()) == (0, "raised\n", 0), done
+
+
+def test_in_valgrind_a_program_ends_as_without_the_guard_which_says_that_it_is_off(disk):
+    found = sorted(glob.glob("/usr/lib*/valgrind/memcheck-*-linux"))
+    if not found:
+        pytest.skip("not installed: apt-get install valgrind")
+    environment = harness.guarded_environment(disk, OOMGUARD_BUDGET="100M",
+                                              VALGRIND_LAUNCHER=shutil.which("valgrind"),
+                                              VALGRIND_LIB=os.path.dirname(found[0]))
+    code = ("import threading; held = [bytearray(16 << 20) for _ in range(10)]\n"
+            "thread = threading.Thread(target=print, args=(len(held),)); thread.start()\n"
+            "thread.join()")
+    # The launcher takes the library out of LD_PRELOAD, since the tool that it starts is a static program.
+    for launched, said in (([found[0], "--tool=memcheck"], 1), (["valgrind"], 0)):
+        done = subprocess.run([*launched, "-q", harness.main_python(), "-c", code], env=environment,
+                              capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout) == (0, "10\n"), done
+        assert done.stderr.count("oomguard: off in this process: a tool such as valgrind") == said, done

@@ -79,10 +79,12 @@ TEST(EngineFaultsTest, AStartWithAFailureGuardsOrPassesEverythingThrough) {
 }
 
 TEST(EngineFaultsTest, TheWatchdogSurvivesEveryFailure) {
+  OOMGUARD_SKIP_UNDER_TSAN();
   each_failure([](const Plan& plan) { engine_scenario(plan, true); }, {EIO});
 }
 
 TEST(EngineFaultsTest, WhereSignalsCannotBeBlockedNoThreadStartsAndTheMaskStays) {
+  OOMGUARD_SKIP_UNDER_TSAN();
   test::expect_in_child([] {
     sigset_t mask;
     sigemptyset(&mask);

@@ -53,6 +53,9 @@ TEST(Drop, UsesTheLibrarysOwnPath) {
 }
 
 TEST(InVforkChild, TellsAProcessFromAChildThatSharesItsMemory) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "ThreadSanitizer makes a fork of each vfork";
+#endif
   set_library_path(kLibrary);  // remembers this process
   EXPECT_FALSE(in_vfork_child());
   volatile bool seen = false;

@@ -99,6 +99,9 @@ TEST_F(OomScore, AParentRaisesItsChild) {
 
 // vfork's child shares the memory, not the value.
 TEST_F(OomScore, AVforkChildLeavesItsParentsValueAlone) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "ThreadSanitizer makes a fork of each vfork";
+#endif
   const int own = own_score();
   set_child_score(500);
   volatile int in_child_score = 0;
