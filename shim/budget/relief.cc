@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "collector/probe/syscall.h"
+#include "shim/budget/ledger.h"
 #include "shim/interpose/real.h"
 
 namespace oomguard::budget::relief {
@@ -13,6 +14,7 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int64_t kPausePerCost = 20;
+constexpr int64_t kWorthReleasingBytes = 16 * 1024 * 1024;
 constexpr int64_t kLeastPauseNs = 100'000'000;  // between two purges that nobody waits for
 
 using MallocTrim = int (*)(size_t);
@@ -28,6 +30,7 @@ constinit Collect g_collect = nullptr;
 constinit std::atomic<bool> g_wanted{false};
 constinit std::atomic<int64_t> g_ended_ns{0};
 constinit std::atomic<int64_t> g_cost_ns{0};
+constinit std::atomic<int64_t> g_held_bytes{0};  // in large blocks, after the last release
 
 template <typename Function>
 Function find(const char* name) noexcept {
@@ -74,10 +77,12 @@ bool release(int64_t shortfall, bool of_heap) noexcept {
   const int64_t end_ns = sys::monotonic_ns();
   g_cost_ns.store(end_ns - start_ns, kRelaxed);
   g_ended_ns.store(end_ns, kRelaxed);
+  g_held_bytes.store(ledger.total_bytes(), kRelaxed);
   return tried;
 }
 
 bool affordable() noexcept {
+  if (g_held_bytes.load(kRelaxed) - ledger.total_bytes() >= kWorthReleasingBytes) return true;
   return sys::monotonic_ns() - g_ended_ns.load(kRelaxed) > kPausePerCost * g_cost_ns.load(kRelaxed);
 }
 

@@ -18,7 +18,8 @@ void init() noexcept;
 // allocator asks for mappings while it holds its own locks, so it is purged for nobody else.
 bool release(int64_t shortfall, bool of_heap) noexcept;
 
-// The last release took little beside the time since: another one costs less than 5%.
+// Another release is worth its time: the last one took little beside the time since (less than 5%), or
+// the program freed large blocks after it, which the allocator may have kept.
 bool affordable() noexcept;
 
 // Memory gets scarce: the next slow path of malloc and its kin purges a preloaded allocator.

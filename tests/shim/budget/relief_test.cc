@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "shim/budget/ledger.h"
 #include "shim/interpose/real.h"
 #include "tests/shim/budget/harness.h"
 
@@ -56,6 +57,22 @@ TEST(ReliefTest, DoesNotTryWhereItCannotHelp) {
     const Bytes before = own_anonymous();
     EXPECT_FALSE(relief::release(10 * test::kGiB, true));
     EXPECT_GE(own_anonymous(), before - kMiB);
+  });
+}
+
+TEST(ReliefTest, IsWorthItAgainSoonOnlyAfterLargeBlocksWereFreed) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer's allocator is not libc's";
+#endif
+  expect_in_child([] {
+    interpose::resolve();
+    relief::init();
+    fragment();
+    ledger.add({0x10000000, 100 * kMiB, -1, 0, 0, 1, true});
+    ASSERT_TRUE(relief::release(32 * kMiB, true));
+    EXPECT_FALSE(relief::affordable()) << "it has only just ended";
+    ASSERT_TRUE(ledger.remove(0x10000000, nullptr));
+    EXPECT_TRUE(relief::affordable());
   });
 }
 
