@@ -16,7 +16,10 @@ class Tide {
   // `granted`: everything that requests got; `is_short`: memory is short.
   constexpr void update(Bytes own, Bytes needed, Bytes granted, bool is_short, int64_t now_ns) {
     const int64_t passed_ns = now_ns - at_ns_;
-    const Bytes step = at_ns_ != 0 && passed_ns > 0 && own > own_now_ ? (own - own_now_) * kMs / passed_ns : 0;
+    // A file in memory counts when the call that made it grow has ended: at once, where the limit saw
+    // it grow over that time.
+    const Bytes grown = std::min(own - own_now_, needed - needed_now_);
+    const Bytes step = at_ns_ != 0 && passed_ns > 0 && grown > 0 ? grown * kMs / passed_ns : 0;
     pace_per_ms_ = std::max(step, pace_per_ms_ - pace_per_ms_ / 8);
     at_ns_ = now_ns;
     still_ = own == own_now_ && std::max(needed - needed_now_, needed_now_ - needed) < kStill;
@@ -31,7 +34,8 @@ class Tide {
     own_slow_.update(own, now_ns);
     needed_slow_.update(needed, now_ns);
     granted_slow_.update(granted, now_ns);
-    if (!is_short || !was_short_) start_ = {own, needed, granted};
+    // What was granted a moment ago is still to be filled.
+    if (!is_short || !was_short_) start_ = {own, needed, granted - granted_.recent()};
     was_short_ = is_short;
   }
 
@@ -58,12 +62,16 @@ class Tide {
   constexpr bool still() const { return still_; }
 
   // Memory that was granted earlier is being filled. What was granted counts as announced for twice
-  // as long as what grew, because it is filled after it was granted.
-  constexpr bool filling() const { return own_.recent() - granted_.recent() >= kUngatedNoise; }
+  // as long as what grew, because it is filled after it was granted. Growth that the limit does not
+  // feel is none: pages of a shared file that are there already, and now mapped here as well.
+  constexpr bool filling() const {
+    return std::min(own_.recent(), needed_.recent()) - granted_.recent() >= kUngatedNoise;
+  }
   // The same with less noise, over a longer time; and over all of the time since memory is short.
   constexpr bool creeping() const {
-    return own_slow_.recent() - granted_slow_.recent() >= kMiB ||
-           own_now_ - start_.own - (granted_now_ - start_.granted) >= 2 * kMiB;
+    return std::min(own_slow_.recent(), needed_slow_.recent()) - granted_slow_.recent() >= kMiB ||
+           std::min(own_now_ - start_.own, needed_now_ - start_.needed) - (granted_now_ - start_.granted) >=
+               2 * kMiB;
   }
   // This process's growth is at least half of what the limit's usage grew by, and goes on. One that
   // grew until a moment ago, and then started a child that fills the rest, is not the one that grows.

@@ -69,6 +69,12 @@ TEST_F(TideTest, ANeighboursGrowthIsNotOurs) {
   EXPECT_FALSE(tide_.ours());
 }
 
+TEST_F(TideTest, MappedPagesThatWereThereAlreadyAreNotFilled) {
+  steps(40, 3 * kMiB, -3 * kMiB, 0);
+  EXPECT_FALSE(tide_.filling());
+  EXPECT_FALSE(tide_.creeping());
+}
+
 TEST_F(TideTest, WhatGrewBeforeANeighbourBeganIsNotItsGrowth) {
   steps(20, 10 * kMiB, 0, 10 * kMiB);
   EXPECT_TRUE(tide_.ours());
@@ -95,6 +101,22 @@ TEST_F(TideTest, PaceIsTheFasterOfTheWindowAndTheNewestSteps) {
   EXPECT_GT(tide_.grown_in(10 * kMs), 8 * kMiB) << "it may go on in a moment";
   steps(80, 0, 0, 0);
   EXPECT_LT(tide_.grown_in(10 * kMs), kMiB);
+}
+
+TEST_F(TideTest, PaceOfAFileIsThatOfItsLimitAndNotTheJumpWhenTheCallEnds) {
+  steps(8, 0, 5 * kMiB, 5 * kMiB);  // the kernel fills it
+  step(40 * kMiB, -40 * kMiB, 0, kMs);
+  EXPECT_LE(tide_.grown_in(5 * kMs), 5 * kMiB);
+}
+
+TEST_F(TideTest, WhatWasGrantedJustBeforeMemoryBecameShortIsAnnounced) {
+  short_ = false;
+  step(0, 0, 40 * kMiB);
+  short_ = true;
+  steps(160, kMiB / 4, 0, 0);
+  EXPECT_FALSE(tide_.creeping());
+  steps(20, kMiB / 4, 0, 0);
+  EXPECT_TRUE(tide_.creeping()) << "more than that";
 }
 
 TEST_F(TideTest, ShrinkingIsNoGrowth) {
