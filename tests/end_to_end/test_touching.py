@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+import cgroup
 import harness
 
 RAISES = ("two_empty", "two_read_first", "random_fancy", "random_loop", "map_fill",
@@ -55,7 +56,8 @@ def test_what_fits_gets_no_exception_and_no_refusal(case, weights):
     assert run.result["exception"] is None and run.result["intact"], run
     assert run.refusals == 0, run
     if case == "skeletons":
-        assert run.result["written"] == 0, run
+        # Pages of the session itself count again whenever the kernel has written them back.
+        assert run.result["written"] < cgroup.MIB, run
 
 
 def test_a_call_into_c_that_never_returns_is_ended_with_its_report(weights):
