@@ -14,6 +14,7 @@ namespace {
 struct EnvArguments {
   OptionFlags flags;
   std::string format = "shell";
+  bool arrow = false;
 };
 
 Result<int> print_env(const EnvArguments& arguments) {
@@ -31,6 +32,7 @@ Result<int> print_env(const EnvArguments& arguments) {
   if (!preload) return preload.error();
   std::vector<EnvironmentPair> pairs{{"LD_PRELOAD", *preload}};
   pairs.insert(pairs.end(), variables->begin(), variables->end());
+  if (arguments.arrow) pairs.emplace_back("ARROW_DEFAULT_MEMORY_POOL", "system");
   const std::string text = format(pairs);
   fwrite(text.data(), 1, text.size(), stdout);
   return kOk;
@@ -48,6 +50,8 @@ Verb add_env(CLI::App& parent) {
   app->add_option("--format", arguments->format,
                   "shell, json, docker (an --env-file), systemd, or k8s")
       ->option_text("FORMAT [shell]");
+  app->add_flag("--arrow", arguments->arrow,
+                "Also ARROW_DEFAULT_MEMORY_POOL=system: what pyarrow asks for can be refused then");
   arguments->flags.add_to(app);
   return {app, [arguments] { return print_env(*arguments); }};
 }

@@ -12,6 +12,7 @@
 #include "tools/command/exit_status.h"
 #include "tools/command/option_flags.h"
 #include "tools/command/verb.h"
+#include "tools/preload/conflicts.h"
 #include "tools/report/amount.h"
 
 namespace oomguard::tools {
@@ -36,6 +37,7 @@ struct Picture {
   probe::Reading reading;
   probe::Headroom headroom;
   std::vector<probe::ProcessStatus> others;  // in the same group, largest first
+  Preloaded preloaded;
 };
 
 const char* kind_name(LimitKind kind) {
@@ -113,6 +115,7 @@ Result<std::unique_ptr<Picture>> look(int pid, const options::Values& settings) 
   }
   picture->headroom = probe::headroom(picture->reading, settings.swap_share_permille);
   list_others(picture.get());
+  picture->preloaded = look_at_preloaded(pid);
   return picture;
 }
 
@@ -141,6 +144,10 @@ std::string to_json(Picture& picture, uint32_t swap_share_permille) {
                       {"resident_bytes", other.resident},
                       {"anonymous_bytes", other.resident_anonymous}});
   }
+  Json conflicts = Json::array();
+  for (const Conflict& conflict : picture.preloaded.conflicts) {
+    conflicts.push_back({{"library", conflict.library}, {"what", conflict.what}});
+  }
   const int64_t kills = picture.probe.oom_kills();
   const Json all = {{"schema", kSchema},
                     {"pid", picture.pid},
@@ -149,7 +156,9 @@ std::string to_json(Picture& picture, uint32_t swap_share_permille) {
                     {"ancestors_hidden", picture.probe.ancestors_hidden()},
                     {"kills_whole_group", picture.probe.kills_whole_group()},
                     {"oom_kills", kills < 0 ? Json(nullptr) : Json(kills)},
-                    {"others", others}};
+                    {"others", others},
+                    {"guarded", picture.preloaded.guarded},
+                    {"conflicts", conflicts}};
   return all.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -181,6 +190,14 @@ void print_others(const Picture& picture) {
   }
 }
 
+void print_conflicts(const Preloaded& preloaded) {
+  if (preloaded.conflicts.empty()) return;
+  printf("Does not go together with oomguard:\n");
+  for (const Conflict& conflict : preloaded.conflicts) {
+    printf("  %s: %s\n", conflict.library.c_str(), conflict.what.c_str());
+  }
+}
+
 void print_text(Picture& picture, uint32_t swap_share_permille) {
   probe::ProcessStatus status;
   const bool known = probe::read_status(picture.pid, &status);
@@ -203,6 +220,7 @@ void print_text(Picture& picture, uint32_t swap_share_permille) {
   if (kills > 0)
     printf("Kills counted so far on these limits: %lld\n", static_cast<long long>(kills));
   print_others(picture);
+  print_conflicts(picture.preloaded);
 }
 
 Result<int> show_limits(const LimitsArguments& arguments) {

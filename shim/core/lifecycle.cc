@@ -154,16 +154,28 @@ const char* stands_before(Dl_info* info) noexcept {
   return reached && !is_copy ? nullptr : info->dli_fname;
 }
 
-void say_off(const char* before) noexcept {
+void say(const char* start, const char* library, const char* end) noexcept {
   char line[512];
   size_t used = 0;
-  for (const char* part : {"oomguard: off in this process: ", before,
-                           before[0] == '/' ? " comes before this liboomguard.so in LD_PRELOAD"
-                                            : " answers in its place",
-                           ", so that requests for memory do not arrive here\n"}) {
+  for (const char* part : {start, library, end}) {
     for (; *part != '\0' && used < sizeof line; ++part) line[used++] = *part;
   }
   sys::write(2, line, used);
+}
+
+void say_off(const char* before) noexcept {
+  say("oomguard: off in this process: ", before,
+      before[0] == '/' ? " comes before this liboomguard.so in LD_PRELOAD, so that requests for memory "
+                         "do not arrive here\n"
+                       : " answers in its place, so that requests for memory do not arrive here\n");
+}
+
+// Its requests arrive, but it could not live with a refusal.
+void say_not_refused(const char* before) noexcept {
+  if (before == nullptr || !budget::never_refused(budget::classify_path(before))) return;
+  say("oomguard: ", before,
+      " comes before this liboomguard.so in LD_PRELOAD: what it asks for cannot be refused, so the "
+      "exception comes from a signal instead\n");
 }
 
 // Where the interpreter's code is, for the question who can be refused.
@@ -242,7 +254,7 @@ void guard(const options::Values& values, bool is_root) noexcept {
     return;
   }
   for (size_t i = 0; i < bad && i < kRejectedShown; ++i) warn_rejected(rejected[i]);
-  Dl_info first;
+  Dl_info first{};
   if (const char* before = stands_before(&first); before != nullptr) {
     say_off(before);
     gate.set_mode(budget::Gate::Mode::kOff);
@@ -256,6 +268,7 @@ void guard(const options::Values& values, bool is_root) noexcept {
   gate.configure(values);
   find_interpreter();
   guard(values, is_run);
+  say_not_refused(first.dli_fname);
   errno = saved_errno;
 }
 

@@ -121,9 +121,19 @@ constexpr Real kUnresolved = [] {
   return table;
 }();
 
+// A name that is not there makes dlsym allocate its complaint, from an allocator that may stand before
+// this library and be in the middle of its own start. cfree is gone from glibc 2.26 on.
 void* next(const char* name) noexcept {
-  void* symbol = dlsym(RTLD_NEXT, name);
-  return symbol;
+  return strcmp(name, "cfree") == 0 ? nullptr : dlsym(RTLD_NEXT, name);
+}
+
+// An allocator without that function (Electric Fence): libc's would read a header that is not there.
+size_t unknown_usable_size(void*) noexcept { return 0; }
+
+bool in_one_object(void* one, void* other) noexcept {
+  Dl_info a;
+  Dl_info b;
+  return dladdr(one, &a) != 0 && dladdr(other, &b) != 0 && a.dli_fbase == b.dli_fbase;
 }
 
 bool belongs_to_libc(void* function) noexcept {
@@ -149,7 +159,11 @@ void resolve() noexcept {
   table.name = reinterpret_cast<decltype(table.name)>(next(#name));
 #include "shim/interpose/hooks.def"
 #undef OOMGUARD_HOOK
-  if (table.cfree == nullptr) table.cfree = table.free;  // gone from glibc 2.26 on
+  table.cfree = table.free;
+  if (!in_one_object(reinterpret_cast<void*>(table.malloc),
+                     reinterpret_cast<void*>(table.malloc_usable_size))) {
+    table.malloc_usable_size = unknown_usable_size;
+  }
   real = table;
   g_allocator_is_libc = belongs_to_libc(reinterpret_cast<void*>(table.malloc));
   g_state.store(kResolved, std::memory_order_release);

@@ -83,6 +83,37 @@ def test_before_an_allocator_that_stands_first_the_guard_is_off_and_says_so(allo
     assert done.stderr.count("oomguard: off in this process") == 1 and library in done.stderr, done
 
 
+# These complain about NULL with a crash, so nothing is refused to them: the exception comes by a signal.
+def test_scalene_beside_the_guard(disk):
+    needs_module("scalene")
+    script = os.path.join(disk, "grow.py")  # the profiler changes a program's arguments
+    with open(script, "w") as file:
+        file.write(f"import runpy, sys\nsys.argv = ['', 'bytearrays']\n"
+                   f"runpy.run_path({str(PROGRAM)!r}, run_name='__main__')\n")
+    run = harness.run([harness.foreign_python(), "-m", "scalene", "run", "--cli", "--memory", "--outfile",
+                       os.path.join(disk, "profile.json"), script], LIMIT, True, 120)
+    check_raised_and_lived(run)
+    assert run.finished.stderr.count("libscalene.so comes before this liboomguard.so") == 1, run
+
+
+def efence():
+    found = glob.glob("/usr/lib/libefence.so.0") + glob.glob("/usr/lib/*/libefence.so.0")
+    if not found:
+        pytest.skip("not installed: apt-get install electric-fence")
+    return found[0]
+
+
+@pytest.mark.parametrize("order", ("{efence}:{library}", "{library}:{efence}"))
+def test_electric_fence_before_and_behind_the_library(order):
+    preload = order.format(efence=efence(), library=harness.library())
+    run = harness.run([harness.main_python(), PROGRAM, "bytearrays"], LIMIT, True, 60, LD_PRELOAD=preload,
+                      EF_ALLOW_MALLOC_0="1")
+    assert run.finished.status == 0 and run.oom_kills == 0, run
+    assert run.result["exception"] in RAISED, run
+    first = preload.startswith(efence())
+    assert run.finished.stderr.count("comes before this liboomguard.so") == first, run
+
+
 def test_a_second_copy_is_off_and_says_so(disk):
     copy = shutil.copy(harness.library(), disk)
     environment = harness.guarded_environment(disk, LD_PRELOAD=f"{harness.library()}:{copy}")

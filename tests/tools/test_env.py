@@ -57,6 +57,11 @@ def test_only_given_options_are_printed(tool, library):
     assert json.loads(tool("env", "--format", "json").stdout) == {"LD_PRELOAD": library}
 
 
+def test_arrow_adds_its_variable(tool, library):
+    printed = json.loads(tool("env", "--arrow", "--format", "json").stdout)
+    assert printed == {"LD_PRELOAD": library, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+
+
 def test_json_format(tool, pairs):
     assert json.loads(printed(tool, "json")) == pairs
 

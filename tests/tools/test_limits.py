@@ -5,6 +5,9 @@ import os
 import re
 import resource
 import subprocess
+import time
+
+import pytest
 
 
 def test_json_has_every_level_and_names_the_binding_one(tool):
@@ -78,3 +81,41 @@ def test_text_marks_the_binding_level(tool):
     assert re.match(r"Limits on process \d+ \(oomguard\)\n", text)
     assert len(re.findall(r"^\* ", text, re.M)) == 1
     assert "Bytes left: " in text
+
+
+@pytest.mark.parametrize("order, names", (
+    ("{library}:/x/libscalene.so", []),
+    ("/x/libscalene.so:{library}", ["/x/libscalene.so"]),
+    ("/x/libjemalloc.so.2:{library}", ["/x/libjemalloc.so.2"]),
+    ("{library}:/x/libjemalloc.so.2", []),
+    ("{library}:/x/libasan.so.8", ["/x/libasan.so.8"]),
+    ("{library}:/copy/liboomguard.so", ["/copy/liboomguard.so"]),
+    ("/x/libscalene.so", [])))
+def test_what_is_preloaded_and_does_not_go_together_is_named(tool, library, order, names):
+    # The loader complains about files that are missing; the command looks at the names.
+    env = {"LD_PRELOAD": order.format(library=library), "OOMGUARD": "0"}
+    limits = json.loads(tool("limits", "--json", env=env).stdout)
+    assert limits["guarded"] == (library in order.format(library=library))
+    assert [conflict["library"] for conflict in limits["conflicts"]] == names
+    text = tool("limits", env=env).stdout
+    assert ("Does not go together with oomguard:" in text) == bool(names)
+    assert all(name in text for name in names)
+
+
+def test_what_does_not_go_together_in_another_process_is_named(tool, library, compiler, tmp_path):
+    other = tmp_path / "libefence.so.0.0"
+    subprocess.run([compiler, "-shared", "-o", other, "-x", "c", "/dev/null"], check=True, timeout=60)
+    (tmp_path / "libefence.so.0").symlink_to(other)
+    process = subprocess.Popen(["sleep", "60"], env={
+        "PATH": os.environ["PATH"], "LD_PRELOAD": f"{tmp_path}/libefence.so.0:{library}:/missing.so"},
+        stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):  # until it has become sleep
+            limits = json.loads(tool("limits", "--json", "--pid", process.pid).stdout)
+            if limits["guarded"]:
+                break
+            time.sleep(0.05)
+        assert [conflict["library"] for conflict in limits["conflicts"]] == [f"{tmp_path}/libefence.so.0"]
+    finally:
+        process.kill()
+        process.wait()
