@@ -88,14 +88,18 @@ const char* Store::check(Bytes cap, Bytes limit) noexcept {
   if (free < kLeastRoom) return "the disk is nearly full";
   uint64_t offset;
   if (!reserve(kTrial, &offset)) return "RLIMIT_FSIZE is in the way";
+  // An overlay does not say what it lies on. tmpfs knows no zeroing of ranges, disks do.
+  if (type == kOverlay && sys::call(SYS_fallocate, fd_, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                                    static_cast<long>(offset), static_cast<long>(kTrial)) != 0) {
+    return "its folder is not on a local disk";
+  }
   for (size_t at = 0; at < kTrial; at += sizeof g_zeros) {
     if (!write(offset + at, g_zeros, sizeof g_zeros)) return "the disk is full, or a quota is";
   }
   const bool counted = used() >= static_cast<Bytes>(kTrial);
   punch(offset, kTrial);
   if (!counted || used() >= static_cast<Bytes>(kTrial)) return "its file system does not count";
-  if (!identify() || (type == kOverlay && major_ == 0)) return "its folder is not on a local disk";
-  return "";
+  return identify() ? "" : "its folder is not on a local disk";
 }
 
 // What /proc/self/maps says of a mapping of it.
