@@ -5,15 +5,11 @@
 
 #include <algorithm>
 
-#include "shim/budget/behind.h"
 #include "shim/budget/group_table.h"
 #include "shim/budget/ledger.h"
-#include "shim/budget/refusal_record.h"
 #include "shim/budget/relief.h"
 #include "shim/budget/tree.h"
-#include "shim/budget/watchdog.h"
 #include "shim/core/chores.h"
-#include "shim/core/session.h"
 #include "shim/spill/lender.h"
 
 namespace oomguard::budget {
@@ -22,14 +18,9 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 // Larger than any machine, small enough that sums of a few never overflow.
 constexpr Bytes kHuge = Bytes{1} << 60;
-constexpr int64_t kNoArenaNs = 1'000'000;
 constexpr Bytes kShownToOthers = 64 * 1024;  // smaller requests are nobody else's business
 // Where nothing can be read (no /proc in a jail): trying again for each request is what costs.
 constexpr Bytes kUnknownCredit = kMiB;
-// --on-limit warn past the limit: not a look at the limits for every request.
-constexpr Bytes kWarnedCredit = kMiB;
-// Small refusals of one incident that a program may handle itself: a library's retries, a search.
-constexpr uint32_t kFlood = 64;
 // A request that stands in `pending_` longer than this was left by a longjmp out of a handler.
 constexpr int64_t kLostPendingNs = 5'000'000'000;
 
@@ -41,23 +32,6 @@ uint32_t online_cpus() noexcept {
     count += static_cast<uint32_t>(__builtin_popcountl(mask[i]));
   }
   return count > 0 ? count : 1;
-}
-
-// Whoever makes these calls looks at their error, in a way that NULL is not looked at.
-constexpr bool is_answered_by_error(record::RequestKind kind) {
-  return kind == record::RequestKind::kFileWrite || kind == record::RequestKind::kFileSize ||
-         kind == record::RequestKind::kPopulate;
-}
-
-// write and ftruncate are called from signal handlers too, which may have interrupted a thread that
-// holds a lock of libc or of the interpreter.
-constexpr bool is_called_by_handlers(record::RequestKind kind) {
-  return kind == record::RequestKind::kFileWrite || kind == record::RequestKind::kFileSize;
-}
-
-bool is_of_heap(record::RequestKind kind) noexcept {
-  return kind == record::RequestKind::kMalloc || kind == record::RequestKind::kCalloc ||
-         kind == record::RequestKind::kRealloc || kind == record::RequestKind::kAligned;
 }
 
 Bytes binding_limit(const probe::Reading& reading, const probe::Headroom& headroom) {
@@ -286,87 +260,6 @@ void Gate::forget_lost_pending(int64_t now_ns) noexcept {
   if (pending_.load(kRelaxed) == 0 || now_ns - decided_ns_.load(kRelaxed) < kLostPendingNs) return;
   pending_.store(0, kRelaxed);
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) slot->pending.store(0, kRelaxed);
-}
-
-// The request meets its line. Refused only where that is handled, and not before everything that
-// could come back did.
-bool Gate::over_line(const Request& request, int64_t now_ns, Bytes* held,
-                     Judgement* judgement) noexcept {
-  const Caller caller = request.arena ? Caller::kInterpreter
-                                      : behind(classify(request.caller), request.caller);
-  if (request.size < refusable_from(caller) && !is_answered_by_error(request.kind)) {
-    const Bytes small_line = lines_now().small;
-    if (never_refused(caller) && request.size + small_line > judgement->headroom.bytes) {
-      if (values_.on_limit == options::OnLimit::kWarn) return refuse(request, now_ns, *judgement);
-      owe_exception(request, now_ns, *judgement);
-    }
-    return true;
-  }
-  if (request.arena) {
-    no_arena_until_ns_.store(now_ns + kNoArenaNs, kRelaxed);
-    return false;
-  }
-  // What follows may take long: meanwhile the request stands in nobody's way.
-  release(*held);
-  *held = 0;
-  if (may_fit_after_relief(request, now_ns, *judgement)) {
-    const Bytes before = hold(request.size);
-    *held = request.size;
-    if (fits_now(request, program_now_ns(), before, judgement)) return true;
-    release(*held);
-    *held = 0;
-  }
-  return refuse(request, now_ns, *judgement);
-}
-
-// Gets a fresh answer of neighbours that are filling memory, and caches of the allocator back. True:
-// one of the two was tried.
-bool Gate::may_fit_after_relief(const Request& request, int64_t now_ns,
-                                const Judgement& judgement) noexcept {
-  const Bytes shortfall = request.size + judgement.line + judgement.in_flight + judgement.pending -
-                          judgement.headroom.bytes;
-  const bool ask_others = judgement.neighbours > 0 && judgement.neighbours >= shortfall;
-  if (ask_others) group_table.refresh_others(now_ns);  // what they published may be a tick old
-  const bool claimed =
-      !is_called_by_handlers(request.kind) && (incident.claim_relief() || relief::affordable());
-  const bool trimmed = claimed && relief::release(shortfall, is_of_heap(request.kind));
-  return ask_others || trimmed;
-}
-
-bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept {
-  const bool only_warn = values_.on_limit == options::OnLimit::kWarn;
-  const bool recorded = only_warn && incident.open();  // one record each, then out of the way
-  const uint64_t id = incident.refused(now_ns, !only_warn);
-  if (only_warn) grant_credit(kWarnedCredit);
-  if (recorded) return true;
-  const auto outcome = only_warn ? record::Outcome::kReported : record::Outcome::kRefused;
-  const uint64_t number = write_refusal(
-      {request.kind, outcome, request.size, request.caller, current_thread_id(), id, &judgement},
-      now_ns);
-  if (values_.on_limit == options::OnLimit::kExit) session::exit_with_report();
-  if (only_warn) watchdog::wake();  // shows it
-  if (!only_warn && judgement.small) insist_after_flood(id, number, now_ns);
-  return only_warn;
-}
-
-// A loop that swallows one refusal after the other goes on for ever, and may end without a trace:
-// after a while the main thread gets what `except Exception` does not catch.
-void Gate::insist_after_flood(uint64_t incident_id, uint64_t number, int64_t now_ns) noexcept {
-  if (flood_incident_.exchange(incident_id, kRelaxed) != incident_id) flood_.store(0, kRelaxed);
-  if (flood_.fetch_add(1, kRelaxed) + 1 < kFlood || !alarm.ready(now_ns)) return;
-  flood_.store(0, kRelaxed);
-  alarm.send(number, current_thread_id(), now_ns);
-}
-
-void Gate::owe_exception(const Request& request, int64_t now_ns,
-                         const Judgement& judgement) noexcept {
-  if (values_.on_limit != options::OnLimit::kRaise || !alarm.ready(now_ns)) return;
-  const uint64_t id = incident.refused(now_ns, true);
-  const int32_t self = current_thread_id();
-  const uint64_t number = write_refusal(
-      {request.kind, record::Outcome::kException, request.size, request.caller, self, id, &judgement},
-      now_ns);
-  alarm.send(number, self, now_ns);
 }
 
 Admission::Admission(record::RequestKind kind, size_t size, const void* caller) noexcept

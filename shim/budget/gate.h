@@ -23,16 +23,10 @@
 #include "shim/budget/callers.h"
 #include "shim/budget/incident.h"
 #include "shim/budget/lines.h"
+#include "shim/budget/request.h"
 #include "shim/core/thread_state.h"
 
 namespace oomguard::budget {
-
-struct Request {
-  record::RequestKind kind;
-  Bytes size;        // what will be needed once it is filled
-  uintptr_t caller;  // return address
-  bool arena = false;  // an arena of CPython's small-object allocator (see Gate::is_arena)
-};
 
 // What was known when a request met its line; the record of a refusal is made from it.
 struct Judgement {

@@ -5,6 +5,7 @@
 #include "shim/core/session.h"
 #include "tests/shim/budget/harness.h"
 #include "tests/shim/budget/memory_group.h"
+#include "tests/shim/budget/modules.h"
 
 namespace oomguard::budget {
 namespace {
@@ -16,9 +17,8 @@ using test::interpreter_caller;
 using test::Mapped;
 using test::MemoryGroup;
 
-bool ask(Bytes size) {
-  const Admission admission(record::RequestKind::kMalloc, static_cast<size_t>(size),
-                            interpreter_caller());
+bool ask(Bytes size, const void* caller = interpreter_caller()) {
+  const Admission admission(record::RequestKind::kMalloc, static_cast<size_t>(size), caller);
   return admission.granted();
 }
 
@@ -75,6 +75,27 @@ TEST_F(GateGroupTest, GrowthIsRefusedShortlyBeforeTheLimitAndNotKilled) {
     EXPECT_LT(filled, 128 * kMiB);
     EXPECT_GT(group_.usage() + 2 * kMiB, 128 * kMiB - 16 * kMiB - 2 * kMiB);
     EXPECT_TRUE(gate.incident.grace());
+  });
+}
+
+// Granted and filled, it would be the kernel's reason to kill before the watchdog looks again.
+TEST_F(GateGroupTest, WhatIsMoreThanAllThatIsLeftIsRefusedToAnybodyWhoMayHandleIt) {
+  OOMGUARD_SKIP_UNDER_SANITIZERS();
+  in_group([this] {
+    const test::Folder folder;
+    const void* openmp = reinterpret_cast<const void*>(test::map_module(folder / "libgomp.so.1"));
+    const void* libc = reinterpret_cast<const void*>(&strlen);
+    Mapped held(128 * kMiB);
+    size_t filled = 0;
+    for (; group_.usage() < 120 * kMiB && filled < 128 * kMiB; filled += kMiB) {
+      held.touch(filled, filled + kMiB);
+    }
+    EXPECT_TRUE(ask(4 * kMiB, libc)) << "under the line, but there";
+    EXPECT_TRUE(ask(64, libc));
+    EXPECT_FALSE(ask(9 * kMiB, libc));
+    EXPECT_FALSE(ask(9 * kMiB, nullptr));
+    EXPECT_TRUE(ask(64, libc));
+    EXPECT_TRUE(ask(9 * kMiB, openmp)) << "it would abort on NULL";
   });
 }
 
