@@ -14,7 +14,7 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BARE, FORWARDER, GUARDED = "bare", "forwarder", "guarded"
+BARE, FORWARDER, GUARDED, JEMALLOC = "bare", "forwarder", "guarded", "guarded with jemalloc"
 
 
 class Bench:
@@ -30,12 +30,13 @@ class Bench:
         environment = dict(self.environment)
         if kind == FORWARDER:
             environment["LD_PRELOAD"] = self.options.forwarder
-        elif kind == GUARDED:
+        elif kind in (GUARDED, JEMALLOC):
             environment["OOMGUARD_DIR"] = self.sessions
             if budget:
                 environment["OOMGUARD_BUDGET"] = budget
             # `run` marks the program, so that a program that is not Python is guarded too.
-            argv = [self.options.build + "/bin/oomguard", "run", "--"] + argv
+            allocator = ["--allocator", "jemalloc"] if kind == JEMALLOC else []
+            argv = [self.options.build + "/bin/oomguard", "run", *allocator, "--"] + argv
         done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, timeout=300, check=True,
                               stdin=subprocess.DEVNULL, text=True)
         return done.stdout.strip()
@@ -52,16 +53,31 @@ class Bench:
         return figures
 
 
-def ratio_text(figures, over):
+def ratio_text(figures, of, over):
     if over not in figures:
         return ""
-    ratios = sorted(a / b for a, b in zip(figures[GUARDED], figures[over]))
+    ratios = sorted(a / b for a, b in zip(figures[of], figures[over]))
     return f"{statistics.median(ratios):.3f} ({ratios[0]:.3f}-{ratios[-1]:.3f})"
 
 
-def ratio_row(name, figures, aim):
-    print(f"{name:34} {statistics.median(figures[BARE]):9.3f} s  {ratio_text(figures, BARE):22} "
-          f"{ratio_text(figures, FORWARDER):22} {aim}", flush=True)
+def ratio_row(name, figures, aim, of=GUARDED):
+    print(f"{name:34} {statistics.median(figures[BARE]):9.3f} s  {ratio_text(figures, of, BARE):22} "
+          f"{ratio_text(figures, of, FORWARDER):22} {aim}", flush=True)
+
+
+def jemalloc_rows(bench, script):
+    """The guard with --allocator jemalloc, over the unguarded program on libc's allocator."""
+    try:
+        bench.run(JEMALLOC, ["true"])
+    except subprocess.CalledProcessError:
+        return  # the command has said what to install
+    for threads in (1, 2):
+        ratio_row(f"pairs on jemalloc, {threads} thread{'s' * (threads > 1)}",
+                  bench.rounds([bench.options.pairs, str(threads), "20000000"], kinds=(BARE, JEMALLOC)),
+                  "<= 0.70", of=JEMALLOC)
+    for name, workload in (("JSON", "json_round_trips"), ("numpy temporaries, 800 KB", "numpy_800_kb")):
+        ratio_row(f"{name}, on jemalloc", bench.rounds(script + [workload], kinds=(BARE, JEMALLOC)), "",
+                  of=JEMALLOC)
 
 
 def start_milliseconds(bench, python):
@@ -123,6 +139,7 @@ def main():
                 ("numpy temporaries, 8 KB", "numpy_8_kb", "<= 1.02"),
                 ("numpy temporaries, 800 KB", "numpy_800_kb", "<= 1.02")):
             ratio_row(name, bench.rounds(script + [workload]), aim)
+        jemalloc_rows(bench, script)
         write_rows(bench)
         difference_row("interpreter start", start_milliseconds(bench, python), "ms", "aim: <= +10 ms")
         difference_row("private memory, idle", bench.rounds(script + ["private_memory"],

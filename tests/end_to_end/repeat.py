@@ -6,9 +6,11 @@ the limit was reached at least (peak plus refused request), and how long the exc
 multiple of the bare run's time to its death (least, median, greatest).
 """
 import argparse
+import json
 import pathlib
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 
@@ -125,6 +127,36 @@ def repeat_share(times):
     return good
 
 
+def allocator_line(case, name, runs):
+    peaks = [100 * run.peak_bytes / run.limit_bytes for run in runs]
+    seconds = [run.seconds_to_exception for run in runs if run.result]
+    lived = sum(run.finished.status == 0 and run.oom_kills == 0 for run in runs)
+    print(f"{case:12} {name:9} {lived} of {len(runs)}  peak {spread(peaks, '%.1f%%')}  reached >= "
+          f"{min(run.reached for run in runs):.1%}  exception after {spread(seconds, '%.2f')} s", flush=True)
+    return lived == len(runs)
+
+
+def repeat_allocators(times):
+    """The growth programs in 600 MiB on both allocators, in turns: peak, usable share, time."""
+    good = True
+    found = subprocess.run([harness.command(), "env", "--allocator", "jemalloc", "--format", "json"],
+                           capture_output=True, text=True)
+    if found.returncode != 0:
+        print(found.stderr.strip(), flush=True)
+        return True
+    preload = {"system": str(harness.library()), "jemalloc": json.loads(found.stdout)["LD_PRELOAD"]}
+    for case in GROWTH:
+        runs = {name: [] for name in preload}
+        for _ in range(times):
+            for name, libraries in preload.items():
+                runs[name].append(harness.run(
+                    [harness.main_python(), harness.PROGRAMS / "growth.py", case], harness.SMALL_LIMIT,
+                    True, 60, LD_PRELOAD=libraries))
+        for name in preload:
+            good &= allocator_line(case, name, runs[name])
+    return good
+
+
 def run_cycles(count):
     run = harness.cycles(count, 3600)
     print(harness.cycles_line(run) if run.result else run, flush=True)
@@ -135,7 +167,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--only", choices=("growth", "touching", "interpreters", "load", "notebook",
-                                           "share", "cycles"))
+                                           "share", "allocators", "cycles"))
     options = parser.parse_args()
     reason = cgroup.why_unavailable()
     if reason:
@@ -163,6 +195,8 @@ def main():
                     good &= repeat_growth(python, case, max(1, options.times // 4))
     if wanted("share"):
         good &= repeat_share(max(1, options.times // 4))
+    if wanted("allocators"):
+        good &= repeat_allocators(max(1, options.times // 4))
     if options.only == "cycles":
         good &= run_cycles(options.times)
     if wanted("load") or wanted("notebook"):
