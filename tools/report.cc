@@ -1,6 +1,8 @@
 // `oomguard report`: what was recorded of a refusal.
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 
 #include "collector/record/line_buffer.h"
@@ -12,6 +14,7 @@
 #include "tools/command/verb.h"
 #include "tools/report/json.h"
 #include "tools/report/select.h"
+#include "tools/report/tree.h"
 
 namespace oomguard::tools {
 namespace {
@@ -45,23 +48,40 @@ std::string shown(const char* text) {
   return out;
 }
 
+void print_listed(const Listed& session, int depth) {
+  const std::string name = std::string(2 * static_cast<size_t>(std::min(depth, 8)), ' ') + session.file.name;
+  if (!session.header) {
+    printf("%-24s %s\n", name.c_str(), session.fault.c_str());
+    return;
+  }
+  printf("%-24s %-19s %8llu  %-22s %s\n", name.c_str(), local_time(session.file.start_seconds).c_str(),
+         static_cast<unsigned long long>(session.header->refusals.load()), state_name(*session.header),
+         shown(session.header->command).c_str());
+}
+
+void print_list_head() {
+  printf("%-24s %-19s %8s  %-22s %s\n", "session", "started", "refusals", "state", "command");
+}
+
 Result<int> list_all(const std::string& directory) {
-  const auto sessions = record::list_sessions(directory);
+  const auto sessions = list_by_tree(directory);
   if (!sessions) return sessions.error();
   if (sessions->empty()) return Error{"no session is recorded in " + directory, kFailed};
-  printf("%-22s %-19s %8s  %-22s %s\n", "session", "started", "refusals", "state", "command");
-  for (const record::SessionFile& session : *sessions) {
-    const auto header = record::read_header(session.path);
-    if (!header) {
-      printf("%-22s %s\n", session.name.c_str(), header.error().message.c_str());
-      continue;
-    }
-    printf("%-22s %-19s %8llu  %-22s %s\n", session.name.c_str(),
-           local_time(session.start_seconds).c_str(),
-           static_cast<unsigned long long>((*header)->refusals.load()), state_name(**header),
-           shown((*header)->command).c_str());
-  }
+  print_list_head();
+  for (const Listed& session : *sessions) print_listed(session, session.depth);
   return kOk;
+}
+
+// What is recorded of the processes that this one started.
+void print_children(const std::string& directory, const record::Flight& flight) {
+  const auto sessions = list_by_tree(directory);
+  if (!sessions) return;
+  const auto children = below(*sessions, std::filesystem::path(flight.path()).stem());
+  if (children.empty()) return;
+  printf("Sessions of processes that it started:\n");
+  print_list_head();
+  const int first = children.front()->depth;
+  for (const Listed* child : children) print_listed(*child, child->depth - first);
 }
 
 void print_earlier(const record::Flight& flight) {
@@ -117,6 +137,7 @@ Result<int> show_report(const ReportArguments& arguments) {
     printf("%s", report_json(*flight).c_str());
   } else {
     print_text(*flight);
+    print_children(directory, *flight);
   }
   return kOk;
 }
@@ -130,7 +151,7 @@ Verb add_report(CLI::App& parent) {
                                   "A session's name (see --list) or a flight file");
   auto* last =
       app->add_flag("--last", arguments->last, "The session with the newest refusal (default)");
-  auto* list = app->add_flag("--list", arguments->list, "List the recorded sessions");
+  auto* list = app->add_flag("--list", arguments->list, "List the recorded sessions, children under the process that started them");
   session->excludes(last);
   list->excludes(session);
   list->excludes(last);

@@ -136,3 +136,36 @@ def test_old_sessions_are_pruned(tool, recorded):
     tool("report")
     assert not os.path.exists(old)
     assert os.path.exists(path)
+
+
+TREE = """
+import os, subprocess, sys
+def refused():
+    try: bytearray(64 << 30)
+    except MemoryError: pass
+refused()
+if os.fork() == 0:
+    refused()
+    os._exit(0)
+os.wait()
+if len(sys.argv) == 1: subprocess.run([sys.executable, __file__, "child"])
+"""
+
+
+def test_sessions_of_children_are_listed_below_their_parent(tool, python, sessions, tmp_path):
+    script = tmp_path / "tree.py"
+    script.write_text(TREE)
+    for _ in range(2):
+        assert tool("run", "--budget", "256MiB", python, script).returncode == 0
+    lines = tool("report", "--list").stdout.splitlines()[1:]
+    depths = [(len(line) - len(line.lstrip())) // 2 for line in lines]
+    # Each: itself, then its fork and the program it started with that one's fork, in whatever order.
+    assert len(lines) == 8 and sorted(depths) == [0, 0, 1, 1, 1, 1, 2, 2]
+    assert depths[0] == depths[4] == 0
+    assert all(after <= before + 1 for before, after in zip(depths, depths[1:]))
+    one = tool("report", lines[0].split()[0]).stdout
+    assert "Sessions of processes that it started:" in one
+    listed = one[one.index("Sessions of processes"):].splitlines()[2:]
+    assert [line.split()[0] for line in listed] == [line.split()[0] for line in lines[1:4]]
+    leaf = lines[depths.index(2)].split()[0]
+    assert "Sessions of processes" not in tool("report", leaf).stdout

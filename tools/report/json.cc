@@ -29,7 +29,7 @@ const char* request_kind(uint32_t kind) {
 }
 
 const char* outcome(uint32_t value) {
-  static constexpr const char* kNames[] = {"unknown", "refused", "exception", "reported"};
+  static constexpr const char* kNames[] = {"unknown", "refused", "exception", "reported", "ended"};
   return kNames[value < std::size(kNames) ? value : 0];
 }
 
@@ -52,6 +52,7 @@ Json session_json(const record::FlightHeader& header, const std::string& path) {
   return {{"file", path},
           {"pid", header.pid},
           {"parent_pid", header.parent_pid},
+          {"tree", header.tree},
           {"uid", header.uid},
           {"state", state_name(header)},
           {"program", header.program},
