@@ -46,7 +46,7 @@ for folder in "${folders[@]}"; do
   name=$(basename "$folder")
   reports+=("$results/$name.xml")
   echo "== $folder"
-  "$OOMGUARD_VENV/bin/python" -m pytest "$folder" -p no:cacheprovider -q -rs --timeout 300 \
+  "$OOMGUARD_VENV/bin/python" -m pytest "$folder" -p no:cacheprovider -q -rs --timeout 300 -o verbosity_assertions=2 \
     -o junit_family=xunit2 --junitxml "$results/$name.xml" </dev/null
 done
 
