@@ -1,0 +1,50 @@
+"""Each fuzzer is built and runs for some seconds, from the texts in corpus/."""
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+NAMES = ("kernel", "flight", "options", "children")
+
+
+def done(*command, timeout):
+    return subprocess.run([str(part) for part in command], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace", timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Folder of the built fuzzers."""
+    if not os.environ.get("OOMGUARD_BUILD"):
+        pytest.skip("OOMGUARD_BUILD does not name a build folder")
+    if shutil.which("clang++") is None:
+        pytest.skip("not installed: apt-get install clang")
+    probe = tmp_path_factory.mktemp("probe") / "probe.cc"
+    probe.write_text("extern \"C\" int LLVMFuzzerTestOneInput(const char*, unsigned long) {return 0;}")
+    if done("clang++", "-fsanitize=address,fuzzer", probe, "-o", probe.with_suffix(""),
+            timeout=60).returncode != 0:
+        pytest.skip("clang++ comes without libFuzzer (Debian: libclang-rt-dev)")
+    folder = pathlib.Path(os.environ["OOMGUARD_BUILD"], "fuzz")
+    launchers = [f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache" for language in ("C", "CXX")
+                 if shutil.which("ccache")]
+    made = done("cmake", "-S", HERE.parent.parent, "-B", folder, "-G", "Ninja",
+                "-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_C_COMPILER=clang", "-DOOMGUARD_FUZZ=ON",
+                "-DOOMGUARD_BUILD_TOOLS=OFF", *launchers, timeout=60)
+    assert made.returncode == 0, made.stdout[-3000:]
+    made = done("cmake", "--build", folder, "--parallel", os.cpu_count(), "--target",
+                *(f"oomguard_fuzz_{name}" for name in NAMES), timeout=500)
+    assert made.returncode == 0, made.stdout[-3000:]
+    return folder / "tests" / "fuzz"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_bytes_that_a_fuzzer_finds_in_some_seconds_are_a_fault(name, programs, tmp_path):
+    run = done(programs / f"oomguard_fuzz_{name}", "-max_total_time=3", "-timeout=60",
+               "-rss_limit_mb=2048", f"-artifact_prefix={tmp_path}/", tmp_path,
+               HERE / "corpus" / name, timeout=120)
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert "Done " in run.stdout, run.stdout[-2000:]
