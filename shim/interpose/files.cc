@@ -134,10 +134,15 @@ OOMGUARD_COLD ssize_t cold_pwrite(int fd, const void* data, size_t size, off64_t
 // 0: nothing that the kernel would write.
 size_t total(const iovec* parts, int count) noexcept {
   if (count <= 0 || count > IOV_MAX) return 0;
-  if (!sys::is_readable(parts, static_cast<size_t>(count) * sizeof(iovec))) return 0;
+  constexpr int kAtOnce = 16;
+  iovec copy[kAtOnce];
   size_t sum = 0;
-  for (int i = 0; i < count; ++i) {
-    if (__builtin_add_overflow(sum, parts[i].iov_len, &sum)) return 0;
+  for (int at = 0; at < count; at += kAtOnce) {
+    const int some = std::min(kAtOnce, count - at);
+    if (!sys::copy_bytes(parts + at, copy, static_cast<size_t>(some) * sizeof(iovec))) return 0;
+    for (int i = 0; i < some; ++i) {
+      if (__builtin_add_overflow(sum, copy[i].iov_len, &sum)) return 0;
+    }
   }
   return sum;
 }
@@ -157,9 +162,7 @@ ssize_t vector_write(int fd, const iovec* parts, int count, off64_t offset, cons
 // False: it cannot be read, which is the real call's to answer.
 bool read_offset(const off64_t* from, off64_t* out) noexcept {
   if (from == nullptr) return true;
-  if (!sys::is_readable(from, sizeof *from)) return false;
-  *out = *from;
-  return true;
+  return sys::copy_bytes(from, out, sizeof *from);
 }
 
 // From another file: as much as that can give.

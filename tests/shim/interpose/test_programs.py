@@ -34,6 +34,7 @@ PROGRAMS = {
     "thread_storm": [],
     "tls_destructor": [],
     "vfork_exec": [],
+    "unmapped_vector": [],
     "write_forms": [],
 }
 EXPECTED_STATUS = {"after_exit": 7}
