@@ -33,7 +33,7 @@ bool parse_budget(const char* value, Values* out) {
   int64_t bytes = -1;
   uint32_t permille = 0;
   const bool accepted = equals(value, "auto") || parse_share(value, &permille) ||
-                        (parse_bytes(value, &bytes) && bytes > 0);
+                        (parse_bytes(value, &bytes) && bytes >= kLeastBudget);
   if (!accepted) return false;
   out->budget_bytes = bytes;
   out->budget_share_permille = permille;
@@ -180,7 +180,9 @@ size_t parse_environment(const char* const* environ_block, Values* out, Rejected
     // Not a variable of ours: a value that is no number of bytes was meant for somebody else.
     int64_t bytes = 0;
     const char* limit = find(environ_block, "MEM_LIMIT");
-    if (limit != nullptr && parse_bytes(limit, &bytes) && bytes > 0) out->budget_bytes = bytes;
+    if (limit != nullptr && parse_bytes(limit, &bytes) && bytes >= kLeastBudget) {
+      out->budget_bytes = bytes;
+    }
   }
   return rejections;
 }

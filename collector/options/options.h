@@ -21,6 +21,9 @@ enum class Id : uint8_t {
   kCount
 };
 
+// CPython cannot start with less than about 10 MiB.
+inline constexpr int64_t kLeastBudget = int64_t{16} << 20;
+
 struct Option {
   Id id;
   const char* flag;      // "--budget"; "" for a variable without an option (OOMGUARD)

@@ -159,6 +159,9 @@ struct FlightFile {
   RefusalRecord refusals[kRefusalSlots];
 };
 
+// Kept in memory alone where no file could be made (shim/core/session.cc).
+inline bool is_in_file(const FlightHeader& header) { return header.magic[0] != '\0'; }
+
 // Something is in it that a person may want to read.
 inline bool is_eventful(const FlightHeader& header) {
   return header.refusals.load(std::memory_order_acquire) != 0 ||

@@ -288,7 +288,9 @@ size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience
   if (audience == Audience::kFull) {
     put_numbers(&lines, header, facts);
   } else {
-    lines.text("More:  oomguard report --last      Off: OOMGUARD=0")
+    lines.text(is_in_file(header) ? "More:  oomguard report --last      Off: OOMGUARD=0"
+                                  : "More:  not recorded, since the folder of sessions (OOMGUARD_DIR) "
+                                    "cannot be used      Off: OOMGUARD=0")
         .text(audience == Audience::kCell ? ", then restart the kernel" : "")
         .end_line();
   }
@@ -318,7 +320,7 @@ size_t render_note(const FlightHeader& header, const RefusalRecord& refusal, cha
   put_holder(&line, header, refusal);
   put_bytes(&line, facts.unit, own_bytes(refusal));
   put_neighbours(&line, facts);
-  line.text("; more: oomguard report --last").end_line();
+  line.text(is_in_file(header) ? "; more: oomguard report --last" : "").end_line();
   size_t length = line.finish();
   if (length > 0) out[--length] = '\0';  // a note is one line without its end
   return length;

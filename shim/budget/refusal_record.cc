@@ -15,6 +15,9 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // The first refusals of an incident get the whole picture; a retry loop's thousandth only numbers.
 constexpr uint64_t kDetailed = 4;
 constexpr size_t kNeighboursLooked = 64;
+// `oomguard run` waits beside the program that it started.
+constexpr const char* kCommand = "oomguard";
+constexpr Bytes kCommandHolds = 16 * kMiB;
 
 constinit std::atomic<uint64_t> g_last_incident{0};
 constinit std::atomic<uint64_t> g_in_incident{0};
@@ -74,6 +77,7 @@ void fill_neighbours(const Judgement& judgement, int32_t own_pid,
   for (size_t i = 0; i < count; ++i) {
     probe::ProcessStatus status;
     if (pids[i] == own_pid || !probe::read_status(pids[i], &status)) continue;
+    if (strcmp(status.comm, kCommand) == 0 && status.resident < kCommandHolds) continue;
     if (used == record::kNeighbourSlots &&
         status.resident <= out->neighbours[used - 1].resident_bytes) {
       continue;

@@ -90,3 +90,5 @@ def test_run_command_passes_an_uncaught_refusal_on_as_137():
                       harness.SMALL_LIMIT, guarded=False, timeout_s=60)
     assert run.finished.status == 137 and run.oom_kills == 0, run
     assert "MemoryError" in run.finished.stderr and run.finished.stdout == "", run
+    # The command waits in the same group; it is nobody whose memory a person asks for.
+    assert "other processes on the same limit" not in run.finished.stderr, run

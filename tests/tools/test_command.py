@@ -16,7 +16,7 @@ VERBS = (
     ["kernelspec", "remove"],
 )
 GUARD_OPTIONS = {
-    "--budget": "auto, a size (28G, 512MiB), or a share (80%)",
+    "--budget": "auto, a size from 16MiB on (28G, 512MiB), or a share (80%)",
     "--reserve": "auto, or a size (64MiB)",
     "--swap-share": "a share from 0% to 100%",
     "--children": "python, all, or none",

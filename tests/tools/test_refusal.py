@@ -60,3 +60,9 @@ def test_a_session_without_a_refusal_leaves_no_file(tool, python, refused):
     before = tool("report", "--list").stdout
     assert tool("run", python, "-c", "print(1)").returncode == 0
     assert tool("report", "--list").stdout == before
+
+
+def test_without_a_folder_for_sessions_no_report_is_promised(tool, python, refused):
+    result = tool("run", *BUDGET, "--dir", "/proc/nowhere", python, "-c", GROW, preexec_fn=_limit_data)
+    assert "oomguard stopped this program" in result.stderr
+    assert "cannot be used" in result.stderr and "oomguard report" not in result.stderr

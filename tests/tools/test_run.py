@@ -174,6 +174,44 @@ def test_the_program_gets_signal_settings_unchanged(tool):
     assert tool("run", "sh", "-c", script).stdout == bare.stdout
 
 
+COUNTS = (
+    "import signal, sys, time\n"
+    "seen = []\n"
+    "signal.signal(signal.SIGTERM, lambda *_: seen.append(1))\n"
+    "print('ready', flush=True)\n"
+    "for wanted in map(int, sys.stdin):\n"
+    "    end = time.monotonic() + 20\n"
+    "    while len(seen) < wanted and time.monotonic() < end: time.sleep(0.01)\n"
+    "    time.sleep(0.1)\n"  # what comes twice comes now
+    "    print(len(seen), flush=True)\n"
+)
+
+
+def test_a_signal_to_the_whole_group_arrives_once(tool, python):
+    process = subprocess.Popen(
+        [tool.command, "run", python, "-c", COUNTS],
+        env=tool.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )
+    wait_for_line(process, "ready")
+    send = (os.killpg, os.kill, os.killpg, os.killpg, os.kill)
+    for count, function in enumerate(send, 1):
+        function(process.pid, signal.SIGTERM)
+        process.stdin.write(f"{count}\n")
+        process.stdin.flush()
+        wait_for_line(process, str(count))
+    process.stdin.close()
+    assert process.wait(WAIT_S) == 0
+    process.stdout.close()
+
+
+def test_a_budget_that_no_interpreter_starts_in_is_an_error(tool, python):
+    result = tool("run", "--budget", "8MiB", python, "-c", "")
+    assert result.returncode == 2
+    assert "--budget: '8MiB' is not accepted; accepted: auto, a size from 16MiB on" in result.stderr
+    assert tool("run", "--budget", "16MiB", python, "-c", "print('up')").stdout == "up\n"
+
+
 def test_an_ignored_child_signal_loses_no_exit_status(tool, python):
     code = "import signal, sys; sys.exit(5 if signal.getsignal(17) == signal.SIG_IGN else 6)"
     previous = signal.signal(signal.SIGCHLD, signal.SIG_IGN)

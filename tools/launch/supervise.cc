@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "tools/command/exit_status.h"
+#include "tools/launch/witness.h"
 
 namespace oomguard::tools {
 namespace {
@@ -64,7 +65,7 @@ int wait_for_start(int fd) {
   return got == sizeof(error) ? error : 0;
 }
 
-int wait_for_end(pid_t pid, const sigset_t& watched) {
+int wait_for_end(pid_t pid, const sigset_t& watched, GroupWitness* witness) {
   int status = 0;
   for (;;) {
     const pid_t ended = ::waitpid(pid, &status, WNOHANG);
@@ -72,9 +73,8 @@ int wait_for_end(pid_t pid, const sigset_t& watched) {
     siginfo_t info{};
     const int number = ::sigwaitinfo(&watched, &info);
     if (number <= 0 || number == SIGCHLD) continue;
-    // SI_KERNEL: from the terminal, to every process of the foreground group.
-    const bool child_has_it = info.si_code == SI_KERNEL && ::getpgid(pid) == ::getpgrp();
-    if (!child_has_it) ::kill(pid, number);
+    const bool of_group = witness->saw(info);
+    if (!of_group || ::getpgid(pid) != ::getpgrp()) ::kill(pid, number);
   }
 }
 
@@ -86,20 +86,22 @@ Error start_error(const std::string& path, int error) {
 
 Result<Ended> supervise(const std::string& path, const std::vector<std::string>& arguments,
                         std::vector<std::string> environment, const std::string& pid_variable) {
+  sigset_t mask;
+  const sigset_t watched = watched_signals();
+  ::sigprocmask(SIG_BLOCK, &watched, &mask);
+  GroupWitness witness(watched);
   int pipe_fds[2];
   if (::pipe2(pipe_fds, O_CLOEXEC) != 0) return Error{std::string("pipe: ") + strerror(errno)};
   std::vector<std::string> argument_texts = arguments;
   std::vector<char*> argument_pointers = pointers_to(&argument_texts);
   environment.push_back(pid_variable + "=" + std::string(20, '\0'));
   std::vector<char*> environment_pointers = pointers_to(&environment);
-  Child child{path.c_str(), argument_pointers.data(), environment_pointers.data(), {}, {},
+  Child child{path.c_str(), argument_pointers.data(), environment_pointers.data(), mask, {},
               pipe_fds[1]};
   // An ignored SIGCHLD, inherited, would take the exit status away from us; the child gets it back.
   struct sigaction plain{};
   plain.sa_handler = SIG_DFL;
   ::sigaction(SIGCHLD, &plain, &child.on_child_end);
-  const sigset_t watched = watched_signals();
-  ::sigprocmask(SIG_BLOCK, &watched, &child.mask);
   const pid_t self = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) {
@@ -112,7 +114,7 @@ Result<Ended> supervise(const std::string& path, const std::vector<std::string>&
   const int error = pid > 0 ? wait_for_start(pipe_fds[0]) : 0;
   ::close(pipe_fds[0]);
   if (pid < 0) return Error{std::string("fork: ") + strerror(fork_error)};
-  const int status = wait_for_end(pid, watched);
+  const int status = wait_for_end(pid, watched, &witness);
   if (error != 0) return start_error(path, error);
   return Ended{pid, status};
 }

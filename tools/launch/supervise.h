@@ -1,7 +1,7 @@
 // Starts a program as a child and stays out of its way until it ends.
 //
-// Signals that arrive here are passed on, except those that the terminal sent to the whole
-// foreground group: the child has them already. Stopping (Ctrl-Z) and going on work as without us.
+// Signals that arrive here are passed on, except those that the terminal or somebody else sent to the
+// whole process group: the child has them already (witness.h). Stopping (Ctrl-Z) and going on work as without us.
 // If this process is killed, so is the child.
 #pragma once
 

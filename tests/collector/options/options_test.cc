@@ -71,6 +71,16 @@ TEST(Parse, SwitchesTakeTheUsualWords) {
   expect_rejected(Id::kEnabled, "disable");
 }
 
+TEST(Parse, ABudgetIsAtLeastWhatAnInterpreterNeeds) {
+  EXPECT_EQ(parsed(Id::kBudget, "16MiB").budget_bytes, kLeastBudget);
+  expect_rejected(Id::kBudget, "15.9MiB");
+  expect_rejected(Id::kBudget, "8");
+  const char* foreign[] = {"MEM_LIMIT=4096", nullptr};
+  Values values;
+  EXPECT_EQ(parse_environment(foreign, &values, nullptr, 0), 0u);
+  EXPECT_EQ(values.budget_bytes, -1);
+}
+
 TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
   EXPECT_EQ(parsed(Id::kReserve, "64MiB").reserve_bytes, int64_t{64} << 20);
   EXPECT_EQ(parsed(Id::kReserve, "auto").reserve_bytes, -1);
@@ -125,11 +135,11 @@ TEST(Environment, CountsRejectedValuesAndDescribesTheFirst) {
 }
 
 TEST(Environment, AnEmptyValueIsNotSet) {
-  const char* block[] = {"OOMGUARD=", "OOMGUARD_BUDGET=", "MEM_LIMIT=1048576", nullptr};
+  const char* block[] = {"OOMGUARD=", "OOMGUARD_BUDGET=", "MEM_LIMIT=104857600", nullptr};
   Values values;
   EXPECT_EQ(parse_environment(block, &values, nullptr, 0), 0u);
   EXPECT_TRUE(values.enabled);
-  EXPECT_EQ(values.budget_bytes, 1048576);
+  EXPECT_EQ(values.budget_bytes, 104857600);
 }
 
 TEST(Environment, MemLimitCountsOnlyWithoutABudgetOfOurs) {

@@ -78,6 +78,14 @@ TEST_F(Text, SaysThatAReportedRefusalWasGranted) {
             0u);
 }
 
+TEST_F(Text, PointsToNoReportWhereNothingIsInAFile) {
+  memset(flight_->header.magic, 0, sizeof flight_->header.magic);
+  EXPECT_NE(rendered(Audience::kScript).find("\nMore:  not recorded, since the folder of sessions"),
+            std::string::npos);
+  EXPECT_EQ(rendered(Audience::kScript).find("oomguard report"), std::string::npos);
+  EXPECT_EQ(note().find("oomguard report"), std::string::npos);
+}
+
 TEST_F(Text, NamesEachKindOfLimitInPlainWords) {
   const struct {
     LimitKind kind;
