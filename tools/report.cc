@@ -49,14 +49,16 @@ std::string shown(const char* text) {
 }
 
 void print_listed(const Listed& session, int depth) {
-  const std::string name = std::string(2 * static_cast<size_t>(std::min(depth, 8)), ' ') + session.file.name;
+  const std::string name =
+      std::string(2 * static_cast<size_t>(std::min(depth, 8)), ' ') + session.file.name;
   if (!session.header) {
     printf("%-24s %s\n", name.c_str(), session.fault.c_str());
     return;
   }
-  printf("%-24s %-19s %8llu  %-22s %s\n", name.c_str(), local_time(session.file.start_seconds).c_str(),
-         static_cast<unsigned long long>(session.header->refusals.load()), state_name(*session.header),
-         shown(session.header->command).c_str());
+  printf("%-24s %-19s %8llu  %-22s %s\n", name.c_str(),
+         local_time(session.file.start_seconds).c_str(),
+         static_cast<unsigned long long>(session.header->refusals.load()),
+         state_name(*session.header), shown(session.header->command).c_str());
 }
 
 void print_list_head() {
@@ -151,7 +153,9 @@ Verb add_report(CLI::App& parent) {
                                   "A session's name (see --list) or a flight file");
   auto* last =
       app->add_flag("--last", arguments->last, "The session with the newest refusal (default)");
-  auto* list = app->add_flag("--list", arguments->list, "List the recorded sessions, children under the process that started them");
+  auto* list =
+      app->add_flag("--list", arguments->list,
+                    "List the recorded sessions, children under the process that started them");
   session->excludes(last);
   list->excludes(session);
   list->excludes(last);

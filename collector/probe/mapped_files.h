@@ -1,7 +1,7 @@
 // The largest files that this process has mapped.
 //
-// Thread-safety: pure functions on the caller's objects. Callable from a hook: no (1-10 ms in a process
-// with many mappings); from the raw thread: yes.
+// Thread-safety: pure functions on the caller's objects. Callable from a hook: no (1-10 ms in a
+// process with many mappings); from the raw thread: yes.
 #pragma once
 
 #include <cstddef>
@@ -21,8 +21,8 @@ struct MappedFile {
   FileName name;
 };
 
-// Those of which at least `least` bytes are mapped, the largest first; at most `capacity`. Memory that
-// only looks like a file (memfd, shared anonymous memory) is none.
+// Those of which at least `least` bytes are mapped, the largest first; at most `capacity`. Memory
+// that only looks like a file (memfd, shared anonymous memory) is none.
 size_t find_mapped_files(MappedFile* out, size_t capacity, Bytes least);
 
 // The same for the lines of one text.

@@ -1,6 +1,6 @@
-// Whether the program's memory can be read, without taking the fault: a hook must not crash where the
-// kernel answers EFAULT.
-// Thread-safe: no state. Callable from a hook, from a signal handler and from the raw thread: yes.
+// Whether the program's memory can be read, without taking the fault: a hook must not crash where
+// the kernel answers EFAULT. Thread-safe: no state. Callable from a hook, from a signal handler and
+// from the raw thread: yes.
 #pragma once
 
 #include <errno.h>
@@ -13,8 +13,8 @@
 
 namespace oomguard::sys {
 
-// The kernel reads the new mask before it refuses an unknown `how`. (A call that programs make anyway:
-// filters that forbid process_vm_readv allow it.)
+// The kernel reads the new mask before it refuses an unknown `how`. (A call that programs make
+// anyway: filters that forbid process_vm_readv allow it.)
 inline bool is_readable(const void* address, size_t size) noexcept {
   constexpr uintptr_t kMask = 8;
   constexpr uintptr_t kPage = 4096;
@@ -28,12 +28,14 @@ inline bool is_readable(const void* address, size_t size) noexcept {
   return true;
 }
 
-// Copies memory of the program's, which another thread may take away at any moment: by the kernel. Where a
-// filter forbids that call, what was readable a moment ago is read. False: part of it is not there.
+// Copies memory of the program's, which another thread may take away at any moment: by the kernel.
+// Where a filter forbids that call, what was readable a moment ago is read. False: part of it is
+// not there.
 [[nodiscard]] inline bool copy_bytes(const void* from, void* to, size_t size) noexcept {
   iovec here{to, size};
   iovec there{const_cast<void*>(from), size};
-  const long got = call(SYS_process_vm_readv, call(SYS_getpid), as_arg(&here), 1, as_arg(&there), 1, 0);
+  const long got =
+      call(SYS_process_vm_readv, call(SYS_getpid), as_arg(&here), 1, as_arg(&there), 1, 0);
   if (got != -EPERM && got != -ENOSYS) return got == static_cast<long>(size);
   if (!is_readable(from, size)) return false;
   const auto* source = static_cast<const volatile unsigned char*>(from);

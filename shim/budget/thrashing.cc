@@ -11,8 +11,8 @@ namespace {
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr int64_t kEveryNs = kSecond / 10;
 constexpr int64_t kFindAgainNs = 10 * kSecond;
-constexpr int64_t kQuietNs = 10 * kSecond;      // no watched page moved: nothing to watch
-constexpr int64_t kOverNs = 60 * kSecond;       // the same after it was said: what follows is new
+constexpr int64_t kQuietNs = 10 * kSecond;  // no watched page moved: nothing to watch
+constexpr int64_t kOverNs = 60 * kSecond;   // the same after it was said: what follows is new
 constexpr Bytes kFull = 16 * kMiB;
 constexpr Bytes kLeastFile = 16 * kMiB;
 // In one second. With a limit that is full little is enough to look more closely.
@@ -31,14 +31,15 @@ const probe::Level* full_level(const probe::Reading& reading) noexcept {
   return nullptr;
 }
 
-// Pages that were read again after they had been evicted, by everybody in the group or on the machine. v1 counts what is below a group under a name of its own; before Linux 5.9 anonymous
-// and file pages were one number.
+// Pages that were read again after they had been evicted, by everybody in the group or on the
+// machine. v1 counts what is below a group under a name of its own; before Linux 5.9 anonymous and
+// file pages were one number.
 Bytes read_refaults(uint16_t group) noexcept {
   probe::KeyedValue names[] = {
       {"total_workingset_refault_file"}, {"workingset_refault_file"}, {"workingset_refault"}};
-  const probe::PathRef path =
-      group != probe::kNoPath ? probe::PathRef{look::eyes().level_path(group), "memory.stat"}
-                              : probe::PathRef{"/proc", "vmstat"};
+  const probe::PathRef path = group != probe::kNoPath
+                                  ? probe::PathRef{look::eyes().level_path(group), "memory.stat"}
+                                  : probe::PathRef{"/proc", "vmstat"};
   if (probe::read_keyed_once(path, names, std::size(names)) != 0) return -1;
   for (const probe::KeyedValue& name : names) {
     if (name.found) return name.value * probe::page_size();
@@ -80,7 +81,8 @@ void Thrashing::look(const Look& look) noexcept {
   if (count_ > 0) begun_ns_ = changed_ns_ = look.now_ns;
 }
 
-Thrashing::Counters Thrashing::read_counters(const Look& look, const probe::Level* full) const noexcept {
+Thrashing::Counters Thrashing::read_counters(const Look& look,
+                                             const probe::Level* full) const noexcept {
   const probe::Level* level =
       full != nullptr ? full : probe::binding(look.judgement.reading, look.judgement.headroom);
   Counters now;

@@ -1,10 +1,10 @@
-// Names thrashing: mapped files that do not fit into the limit and are therefore read from the disk over
-// and over. One line on stderr and a record in the session, once each time it begins; never a refusal,
-// for nothing is out of memory.
+// Names thrashing: mapped files that do not fit into the limit and are therefore read from the disk
+// over and over. One line on stderr and a record in the session, once each time it begins; never a
+// refusal, for nothing is out of memory.
 //
-// Looks only while a limit is full or this process waits for the disk: ten times a second then, at 64
-// pages of up to eight files (about 20 us each); else one getrusage a second.
-// One thread's state (the raw thread's). Callable from the raw thread: yes, and from nowhere else.
+// Looks only while a limit is full or this process waits for the disk: ten times a second then, at
+// 64 pages of up to eight files (about 20 us each); else one getrusage a second. One thread's state
+// (the raw thread's). Callable from the raw thread: yes, and from nowhere else.
 #pragma once
 
 #include "collector/probe/mapped_files.h"
@@ -23,7 +23,7 @@ class Thrashing {
 
   struct Counters {
     uint64_t major_faults = 0;
-    Bytes refaults = -1;  // in bytes; -1: not read, or not told
+    Bytes refaults = -1;              // in bytes; -1: not read, or not told
     uint16_t group = probe::kNoPath;  // whose: a group's, or the machine's
   };
 

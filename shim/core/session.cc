@@ -149,16 +149,20 @@ void say(const char* text, size_t length, bool from_watchdog) noexcept {
   // A pipe that poll calls writable takes PIPE_BUF bytes without blocking.
   pollfd stderr_ready{fd, POLLOUT, 0};
   timespec no_wait{0, 0};
-  if (length > 0 && sys::call(SYS_ppoll, sys::as_arg(&stderr_ready), 1, sys::as_arg(&no_wait), 0, 8) == 1) {
+  if (length > 0 &&
+      sys::call(SYS_ppoll, sys::as_arg(&stderr_ready), 1, sys::as_arg(&no_wait), 0, 8) == 1) {
     sys::write(fd, text, length);
   }
   if (from_watchdog) sys::close(fd);
 }
 
-void report_later(uint64_t number) noexcept { g_due_report.store(number, std::memory_order_release); }
+void report_later(uint64_t number) noexcept {
+  g_due_report.store(number, std::memory_order_release);
+}
 
 void show_due_report(bool from_watchdog) noexcept {
-  if (g_due_report.load(kRelaxed) == 0) [[likely]] return;
+  if (g_due_report.load(kRelaxed) == 0) [[likely]]
+    return;
   const uint64_t number = g_due_report.exchange(0, std::memory_order_acquire);
   record::FlightFile& session = *file();
   record::RefusalRecord& refusal = session.refusals[(number - 1) % record::kRefusalSlots];

@@ -1,6 +1,7 @@
 // This process's flight file: made at start, removed at a clean exit in which nothing happened.
-// Where no file can be made the record is kept in memory, so that the exception still has its report.
-// Thread-safety: start and finish in one thread; the record itself has its own rules (flight.h).
+// Where no file can be made the record is kept in memory, so that the exception still has its
+// report. Thread-safety: start and finish in one thread; the record itself has its own rules
+// (flight.h).
 #pragma once
 
 #include <cstdint>
@@ -32,12 +33,12 @@ const char* path() noexcept;
 void before_exec() noexcept;
 void exec_failed() noexcept;
 
-// Writes whole lines to the program's stderr at once, where that takes them without blocking: at most
-// PIPE_BUF bytes. `from_watchdog`: in the raw thread, which has descriptors of its own.
+// Writes whole lines to the program's stderr at once, where that takes them without blocking: at
+// most PIPE_BUF bytes. `from_watchdog`: in the raw thread, which has descriptors of its own.
 void say(const char* text, size_t length, bool from_watchdog) noexcept;
 
-// The report of this refusal is to be shown (--on-limit warn); by the watchdog, because a hook never
-// prints, or at the process's end. Callable from a hook: yes.
+// The report of this refusal is to be shown (--on-limit warn); by the watchdog, because a hook
+// never prints, or at the process's end. Callable from a hook: yes.
 void report_later(uint64_t number) noexcept;
 void show_due_report(bool from_watchdog) noexcept;
 

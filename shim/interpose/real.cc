@@ -121,13 +121,14 @@ constexpr Real kUnresolved = [] {
   return table;
 }();
 
-// A name that is not there makes dlsym allocate its complaint, from an allocator that may stand before
-// this library and be in the middle of its own start. cfree is gone from glibc 2.26 on.
+// A name that is not there makes dlsym allocate its complaint, from an allocator that may stand
+// before this library and be in the middle of its own start. cfree is gone from glibc 2.26 on.
 void* next(const char* name) noexcept {
   return strcmp(name, "cfree") == 0 ? nullptr : dlsym(RTLD_NEXT, name);
 }
 
-// An allocator without that function (Electric Fence): libc's would read a header that is not there.
+// An allocator without that function (Electric Fence): libc's would read a header that is not
+// there.
 size_t unknown_usable_size(void*) noexcept { return 0; }
 
 bool in_one_object(void* one, void* other) noexcept {

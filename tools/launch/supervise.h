@@ -1,8 +1,8 @@
 // Starts a program as a child and stays out of its way until it ends.
 //
-// Signals that arrive here are passed on, except those that the terminal or somebody else sent to the
-// whole process group: the child has them already (witness.h). Stopping (Ctrl-Z) and going on work as without us.
-// If this process is killed, so is the child.
+// Signals that arrive here are passed on, except those that the terminal or somebody else sent to
+// the whole process group: the child has them already (witness.h). Stopping (Ctrl-Z) and going on
+// work as without us. If this process is killed, so is the child.
 #pragma once
 
 #include <sys/types.h>

@@ -12,9 +12,11 @@ namespace {
 
 constexpr std::string_view kLibrary = "liboomguard.so";
 constexpr const char* kNotRefused =
-    "what this allocator asks for cannot be refused: when memory runs out the exception comes from a "
+    "what this allocator asks for cannot be refused: when memory runs out the exception comes from "
+    "a "
     "signal, and a long call may be killed before it";
-constexpr const char* kOff = "stands before liboomguard.so: requests do not arrive there, and the guard is off";
+constexpr const char* kOff =
+    "stands before liboomguard.so: requests do not arrive there, and the guard is off";
 
 struct Known {
   const char* prefix;
@@ -22,12 +24,12 @@ struct Known {
   bool only_before;  // behind the library it is no conflict
 };
 constexpr Known kKnown[] = {
-    {"libscalene", kNotRefused, true},    {"libefence", kNotRefused, true},
-    {"libduma", kNotRefused, true},       {"libasan", kOff, false},
-    {"libtsan", kOff, false},             {"liblsan", kOff, false},
-    {"libjemalloc", kOff, true},          {"libtcmalloc", kOff, true},
-    {"libmimalloc", kOff, true},          {"libsnmalloc", kOff, true},
-    {"libhoard", kOff, true},             {"libtbbmalloc_proxy", kOff, true},
+    {"libscalene", kNotRefused, true}, {"libefence", kNotRefused, true},
+    {"libduma", kNotRefused, true},    {"libasan", kOff, false},
+    {"libtsan", kOff, false},          {"liblsan", kOff, false},
+    {"libjemalloc", kOff, true},       {"libtcmalloc", kOff, true},
+    {"libmimalloc", kOff, true},       {"libsnmalloc", kOff, true},
+    {"libhoard", kOff, true},          {"libtbbmalloc_proxy", kOff, true},
 };
 
 std::string name_of(const std::string& path) { return std::filesystem::path(path).filename(); }
@@ -62,8 +64,9 @@ void add_mapped(int pid, std::vector<std::string>* libraries) {
 }
 
 bool is_mapped(const std::string& library, const std::vector<std::string>& mapped) {
-  return std::any_of(mapped.begin(), mapped.end(),
-                     [&](const std::string& one) { return name_of(one).starts_with(name_of(library)); });
+  return std::any_of(mapped.begin(), mapped.end(), [&](const std::string& one) {
+    return name_of(one).starts_with(name_of(library));
+  });
 }
 
 }  // namespace

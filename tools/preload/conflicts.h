@@ -1,5 +1,5 @@
-// What is preloaded beside the library and does not go together with it, as far as it is known by name.
-// Thread-safety: none needed, the command has one thread.
+// What is preloaded beside the library and does not go together with it, as far as it is known by
+// name. Thread-safety: none needed, the command has one thread.
 #pragma once
 
 #include <string>

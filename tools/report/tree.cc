@@ -8,8 +8,8 @@ namespace {
 
 constexpr size_t kNobody = SIZE_MAX;
 
-// Who started it: of the sessions with its parent's number in its tree the last that began before it.
-// Strictly before, so that whatever the files say there is no circle.
+// Who started it: of the sessions with its parent's number in its tree the last that began before
+// it. Strictly before, so that whatever the files say there is no circle.
 size_t parent_of(const std::vector<Listed>& all, size_t child) {
   size_t parent = kNobody;
   const record::FlightHeader* header = all[child].header.get();
@@ -20,13 +20,14 @@ size_t parent_of(const std::vector<Listed>& all, size_t child) {
         other->start_realtime_ns >= header->start_realtime_ns) {
       continue;
     }
-    if (parent == kNobody || all[parent].header->start_realtime_ns < other->start_realtime_ns) parent = i;
+    if (parent == kNobody || all[parent].header->start_realtime_ns < other->start_realtime_ns)
+      parent = i;
   }
   return parent;
 }
 
-void move_with_children(std::vector<Listed>* from, const std::vector<size_t>& parents, size_t at, int depth,
-                        std::vector<Listed>* to) {
+void move_with_children(std::vector<Listed>* from, const std::vector<size_t>& parents, size_t at,
+                        int depth, std::vector<Listed>* to) {
   (*from)[at].depth = depth;
   to->push_back(std::move((*from)[at]));
   for (size_t i = 0; i < parents.size(); ++i) {
@@ -62,7 +63,8 @@ Result<std::vector<Listed>> list_by_tree(const std::string& directory) {
 
 std::vector<const Listed*> below(const std::vector<Listed>& all, const std::string& name) {
   std::vector<const Listed*> found;
-  auto at = std::find_if(all.begin(), all.end(), [&](const Listed& one) { return one.file.name == name; });
+  auto at = std::find_if(all.begin(), all.end(),
+                         [&](const Listed& one) { return one.file.name == name; });
   if (at == all.end()) return found;
   const int depth = at->depth;
   for (++at; at != all.end() && at->depth > depth; ++at) found.push_back(&*at);

@@ -1,5 +1,5 @@
-// The recorded sessions in the order of a process tree: children under the process that started them.
-// Thread-safety: none needed, the command has one thread.
+// The recorded sessions in the order of a process tree: children under the process that started
+// them. Thread-safety: none needed, the command has one thread.
 #pragma once
 
 #include <memory>

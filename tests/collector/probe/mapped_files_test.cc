@@ -49,8 +49,8 @@ TEST(MappedFiles, MemoryIsNoFile) {
 TEST(MappedFiles, SmallOnesAreLeftOutAndTheLargestAreKept) {
   std::string text;
   for (int i = 1; i <= 9; ++i) {
-    text += std::to_string(i) + "0000-" + std::to_string(i) + std::to_string(i) + "000 r--s 00000000 fd:1 " +
-            std::to_string(i) + "   /f" + std::to_string(i) + "\n";
+    text += std::to_string(i) + "0000-" + std::to_string(i) + std::to_string(i) +
+            "000 r--s 00000000 fd:1 " + std::to_string(i) + "   /f" + std::to_string(i) + "\n";
   }
   const auto files = files_of(text, 3, 0);
   ASSERT_EQ(files.size(), 3u);

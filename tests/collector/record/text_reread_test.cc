@@ -32,21 +32,23 @@ class TextReread : public testing::Test {
 };
 
 TEST_F(TextReread, NamesTheFileTheLimitAndWhatWasRead) {
-  EXPECT_EQ(rendered(),
-            "oomguard: warning: process 4242 reads model-00001-of-00008.safetensors and 7 more files "
-            "from disk over and over, because what is mapped (38.0 GiB) does not fit into what the "
-            "limit of 6.0 GiB leaves: in 2.1 s 1.5 GiB were read again, with 1234 major page faults. "
-            "It is slow, but nothing is refused for it.\n");
+  EXPECT_EQ(
+      rendered(),
+      "oomguard: warning: process 4242 reads model-00001-of-00008.safetensors and 7 more files "
+      "from disk over and over, because what is mapped (38.0 GiB) does not fit into what the "
+      "limit of 6.0 GiB leaves: in 2.1 s 1.5 GiB were read again, with 1234 major page faults. "
+      "It is slow, but nothing is refused for it.\n");
 }
 
 TEST_F(TextReread, LeavesOutWhatIsNotKnown) {
   reread().read_again_bytes = -1;
   reread().limit_bytes = INT64_MAX;
   reread().files = 1;
-  EXPECT_EQ(rendered(),
-            "oomguard: warning: process 4242 reads model-00001-of-00008.safetensors from disk over and "
-            "over, because what is mapped (38.0 GiB) does not fit into the memory that is left: in "
-            "2.1 s 1234 major page faults. It is slow, but nothing is refused for it.\n");
+  EXPECT_EQ(
+      rendered(),
+      "oomguard: warning: process 4242 reads model-00001-of-00008.safetensors from disk over and "
+      "over, because what is mapped (38.0 GiB) does not fit into the memory that is left: in "
+      "2.1 s 1234 major page faults. It is slow, but nothing is refused for it.\n");
 }
 
 TEST_F(TextReread, SaysNothingWhereNothingHappenedOrItDoesNotFit) {

@@ -40,10 +40,12 @@ TEST(SampledPages, AProgramThatReadsMoreAndMoreGivesNothingBack) {
   EXPECT_EQ(pages.back(), 0);
 }
 
-constexpr Rereading kSequential{.most_back = 20, .read_again_bytes = 3ll << 30, .major_faults = 30,
-                                .ns = 3 * kSecond};
+constexpr Rereading kSequential{
+    .most_back = 20, .read_again_bytes = 3ll << 30, .major_faults = 30, .ns = 3 * kSecond};
 
-TEST(Rereading, ReadingAheadHidesTheFaultsButNotTheRefaults) { EXPECT_TRUE(is_rereading(kSequential)); }
+TEST(Rereading, ReadingAheadHidesTheFaultsButNotTheRefaults) {
+  EXPECT_TRUE(is_rereading(kSequential));
+}
 
 TEST(Rereading, ASlowDiskShowsInTheFaults) {
   Rereading seen = kSequential;
