@@ -1,5 +1,7 @@
 #include "shim/budget/escalate.h"
 
+#include <algorithm>
+
 #include "collector/probe/process.h"
 #include "shim/budget/group_table.h"
 #include "shim/budget/ledger.h"
@@ -15,7 +17,12 @@ constexpr Bytes kCopyBudget = 64 * kMiB;
 constexpr int64_t kBarrenNs = 100 * kMs;
 constexpr int64_t kStopNs = 50 * kMs;
 constexpr int64_t kStallNs = 200 * kMs;    // does room come back while all threads stand?
-constexpr int64_t kChanceNs = 5 * kMs;     // for a handler to run, before the end
+constexpr int64_t kChanceNs = 50 * kMs;    // for an exception to reach its thread, before the end
+// How late a look may be meanwhile. It was later lately, but then the program's threads had no turn either.
+constexpr int64_t kLateNs = 5 * kMs;
+// The main thread waits for the interpreter's lock up to 5 ms, and some times while it looks for the
+// thread that fills memory; then that thread waits for it.
+constexpr int64_t kDeliveryNs = 30 * kMs;
 constexpr Bytes kLeastLent = kMiB;
 constexpr Bytes kRegrown = 256 * 1024;
 
@@ -44,16 +51,18 @@ const char* reason_of(spill::Outcome outcome) {
 
 }  // namespace
 
-void Escalation::look_at_file(int64_t now_ns) noexcept {
+void Escalation::look_at_file(Look* look) noexcept {
   spill::tend();
   const Bytes in_file = spill::active() ? spill::in_file() : 0;
   look::set_in_file(in_file);
-  // What was filled before an exception was raised is no sign that it was swallowed.
+  // What was filled before an exception was raised is no sign that it was swallowed, and a deep stack
+  // takes memory to unwind: requests, which the gate judges.
   if (const int64_t raised_ns = gate.alarm.handled_ns(); raised_ns != raised_ns_) {
     raised_ns_ = raised_ns;
     file_ = Growth{Tide::kWindowNs};
+    look->tide.restart(look->tide.own(), look->now_ns);
   }
-  if (spill::active()) file_.update(in_file, now_ns);
+  if (spill::active()) file_.update(in_file, look->now_ns);
 }
 
 bool Escalation::may_lend(const Look& look) const noexcept {
@@ -70,6 +79,7 @@ Situation Escalation::see(const Look& look) noexcept {
   seen.small_line = gate.lines_now().small;
   seen.counters_lag = Bytes{gate.cpus()} * 256 * 1024;
   seen.per_look = look.per_look();
+  seen.per_delivery = look.tide.grown_in(kDeliveryNs);
   seen.lent = spill::active();
   if (seen.lent) {
     seen.in_file = spill::in_file();
@@ -81,7 +91,7 @@ Situation Escalation::see(const Look& look) noexcept {
     seen.over_ns = over_since_ns_ != 0 ? look.now_ns - over_since_ns_ : 0;
   }
   // What follows costs something, and far from the limit nothing depends on it.
-  if (look.headroom >= seen.reserve + early_line(seen)) return seen;
+  if (look.headroom >= seen.reserve + std::max(early_line(seen), lending_line(seen))) return seen;
   const Bytes others = group_table.others(look.now_ns, 0).largest_growth;
   seen.ours = look.tide.ours() && look.tide.recent() >= others;
   // Blocks that are lent stand in the ledger as before, and need nothing.
@@ -148,8 +158,9 @@ void Escalation::end(Look* look, const Steps& steps) noexcept {
   if (!kills(*look) || gate.values().on_limit == options::OnLimit::kWarn) return;
   const bool full = steps.file_is_full;
   if (!full && look::headroom_with_text(*look) >= steps.line) return;  // slow, but no kill yet
-  const bool just_sent = look->now_ns - gate.alarm.sent_ns() < kChanceNs;
-  if (just_sent && look->headroom > kMiB + look->per_look()) return;
+  const int64_t alarm_ns = std::max(gate.alarm.sent_ns(), gate.alarm.handled_ns());
+  const Bytes until_next = std::min(look->per_look(), look->tide.grown_in(kLateNs));
+  if (look->now_ns - alarm_ns < kChanceNs && look->headroom > 2 * kMiB + until_next) return;
   const bool all_stand = spill::stop_all(kStopNs);
   const int64_t until_ns = look->now_ns + (all_stand && !full ? kStallNs : 0);
   while (look->now_ns < until_ns) {

@@ -12,7 +12,7 @@ namespace oomguard::budget {
 class Escalation {
  public:
   // Before each look, because what is in the file counts in it.
-  void look_at_file(int64_t now_ns) noexcept;
+  void look_at_file(Look* look) noexcept;
   // After each look; `changed`: it saw that something moved.
   void act(Look* look, bool changed) noexcept;
 

@@ -17,6 +17,7 @@ struct Situation {
   Bytes small_line = 0;
   Bytes counters_lag = 0;  // of the kernel's counters
   Bytes per_look = 0;      // what may grow until the next look has ended
+  Bytes per_delivery = 0;  // what may grow until an exception has reached its thread
   bool ours = false;       // this process is the one that grows
   bool filling = false;    // growth that no request announced
   bool creeping = false;   // the same, slow: more than noise only since memory is short
@@ -57,13 +58,19 @@ constexpr Bytes end_line(const Situation& seen) {
 constexpr Bytes last_line(const Situation& seen) {
   return end_line(seen) + std::clamp<Bytes>(seen.per_look, 8 * kMiB, 64 * kMiB);
 }
+// The same where it grows so fast that a late look on a busy machine is the kernel's reason to kill.
+constexpr Bytes lending_line(const Situation& seen) {
+  return std::max(last_line(seen), end_line(seen) + std::min(seen.per_delivery, 128 * kMiB));
+}
 // Where growth through the gate should have got its refusal.
 constexpr Bytes gated_line(const Situation& seen) {
   return std::max<Bytes>(0, seen.small_line - kMiB);
 }
-// Where the exception is sent for growth that cannot be carried further.
+// Where the exception is sent for growth that cannot be carried further: never before the reserve is
+// touched, unless one look is worth more than that.
 constexpr Bytes early_line(const Situation& seen) {
-  const Bytes least = std::max(gated_line(seen), last_line(seen));
+  const Bytes in_time = std::min(end_line(seen) + seen.per_delivery, seen.reserve);
+  const Bytes least = std::max({gated_line(seen), last_line(seen), in_time});
   return seen.filling ? std::max(least, seen.reserve / 2) : least;
 }
 
@@ -95,7 +102,7 @@ constexpr Steps next_steps(const Situation& seen) {
     steps.line = end_line(seen);
     return steps;
   }
-  steps.lend = seen.headroom < last_line(seen) && seen.grew_since_lending;
+  steps.lend = seen.headroom < lending_line(seen) && seen.grew_since_lending;
   // It grows, and not into what was lent.
   if (seen.lent && seen.grew_since_lending) alarm_below((end_line(seen) + last_line(seen)) / 2);
   return steps;

@@ -148,7 +148,9 @@ class Gate {
   std::atomic<bool> shell_{false};
   CachedAnswer cached_;
   std::atomic<uint64_t> flood_incident_{0};
-  std::atomic<uint32_t> flood_{0};  // small refusals of that incident
+  std::atomic<uint32_t> flood_{0};  // refusals of that incident, as far as they look like a loop
+  std::atomic<Bytes> last_refused_{0};
+  std::atomic<int64_t> last_refused_ns_{0};
   std::atomic<Bytes> pending_{0};
   std::atomic<int64_t> decided_ns_{0};
   std::atomic<Descriptors> descriptors_{Descriptors::kOwn};

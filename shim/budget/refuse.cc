@@ -14,8 +14,10 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int64_t kNoArenaNs = 1'000'000;
 // --on-limit warn past the limit: not a look at the limits for every request.
 constexpr Bytes kWarnedCredit = kMiB;
-// Small refusals of one incident that a program may handle itself: a library's retries, a search.
+// Refusals of one incident that a program may handle itself: a library's retries, a search.
 constexpr uint32_t kFlood = 64;
+// Who asks for the same again after longer than this waits for room.
+constexpr int64_t kInARowNs = 100'000'000;
 
 // Granted and filled it is the kernel's reason to kill, before the watchdog can do anything: so it is
 // refused to callers that mostly handle NULL only where it is large, too. Nobody is killed for a budget
@@ -89,12 +91,15 @@ bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judge
       now_ns);
   if (values_.on_limit == options::OnLimit::kExit) session::exit_with_report();
   if (only_warn) watchdog::wake();  // shows it
-  if (!only_warn && judgement.small) insist_after_flood(id, number, now_ns);
+  const bool same = last_refused_.exchange(request.size, kRelaxed) == request.size;
+  const bool in_a_row = now_ns - last_refused_ns_.exchange(now_ns, kRelaxed) < kInARowNs;
+  if (!only_warn && (judgement.small || (same && in_a_row))) insist_after_flood(id, number, now_ns);
   return only_warn;
 }
 
 // A loop that swallows one refusal after the other goes on for ever, and may end without a trace:
-// after a while the main thread gets what `except Exception` does not catch.
+// after a while the main thread gets what `except Exception` does not catch. Of large requests only the
+// same one in a row is such a loop (a list that cannot grow); others look for what fits.
 void Gate::insist_after_flood(uint64_t incident_id, uint64_t number, int64_t now_ns) noexcept {
   if (flood_incident_.exchange(incident_id, kRelaxed) != incident_id) flood_.store(0, kRelaxed);
   if (flood_.fetch_add(1, kRelaxed) + 1 < kFlood || !alarm.ready(now_ns)) return;

@@ -63,7 +63,7 @@ int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing) {
   // A busy machine lets a short sleep last ten times as long: count with the longest of late.
   const int64_t late = before_ns != 0 ? look->now_ns - before_ns - look->pause_ns : 0;
   look->slip_ns = std::clamp<int64_t>(late, look->slip_ns - look->slip_ns / 64, 50 * kMs);
-  escalation->look_at_file(look->now_ns);
+  escalation->look_at_file(look);
   bool changed = false;
   if (!look::take(look, &changed)) return look->pause_ns = 250 * kMs;
   g_headroom.store(look->headroom, kRelaxed);

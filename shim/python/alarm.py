@@ -83,15 +83,19 @@ def faults(native_id):
         return 0
 
 
-def filling_thread(fallback):
+def filling_thread(fallback, frame):
     """Native id of the thread that fills memory now, among Python's; `fallback` where none does.
 
-    The engine knows who asked for the memory, which need not be the thread that fills it.
+    The engine knows who asked for the memory, which need not be the thread that fills it. `frame` is the
+    main thread's.
     """
     threading = sys.modules.get("threading")
     if threading is None or len(threading._active) < 2:
         return fallback
     ids = [getattr(thread, "native_id", None) for thread in list(threading._active.values())]
+    if len(ids) == 2 and fallback in ids and fallback != os.getpid():
+        if frame.f_code.co_filename == threading.__file__:
+            return fallback  # the main thread waits for it, and every millisecond counts
     before = {one: faults(one) for one in ids[-MOST_THREADS:] if one}
     for _ in range(3):  # a loaded machine may not run the thread in the first millisecond
         time.sleep(0.001)
@@ -168,7 +172,7 @@ def decide(frame):
     """The exception for the main thread, or None."""
     number, native_id = bridge.alarm()
     here = takes_exception(frame)
-    ident = growing_thread(filling_thread(native_id))
+    ident = growing_thread(filling_thread(native_id, frame))
     if not here and not ident:
         return None
     base = next_class(number)

@@ -92,3 +92,29 @@ def test_run_command_passes_an_uncaught_refusal_on_as_137():
     assert "MemoryError" in run.finished.stderr and run.finished.stdout == "", run
     # The command waits in the same group; it is nobody whose memory a person asks for.
     assert "other processes on the same limit" not in run.finished.stderr, run
+
+
+SWALLOWS = """
+import json
+held, swallowed, ended_by = [], 0, None
+try:
+    while True:
+        try:
+            held.append("a line of text, number %d" % len(held))
+        except Exception as error:
+            swallowed += isinstance(error, MemoryError)
+except BaseException as error:
+    ended_by = type(error)
+held.clear()
+again = bytearray(b"z") * (100 << 20)
+print(json.dumps({"class": ended_by.__module__ + "." + ended_by.__name__, "swallowed": swallowed,
+                  "an_exception": issubclass(ended_by, Exception), "alive": again[-1] == ord("z")}))
+"""
+
+
+def test_a_loop_that_swallows_every_refusal_gets_what_is_no_exception():
+    run = harness.run([harness.main_python(), "-c", SWALLOWS], harness.SMALL_LIMIT, guarded=True,
+                      timeout_s=60)
+    assert run.finished.status == 0 and run.oom_kills == 0, run
+    assert run.result["class"] == "oomguard.MemoryLimit" and not run.result["an_exception"], run
+    assert run.result["swallowed"] >= 64 and run.result["alive"], run

@@ -76,6 +76,23 @@ TEST(EscalationTest, WhereNothingCanBeLentTheExceptionComesEarly) {
   EXPECT_TRUE(next_steps(fast).alarm) << "the more it can grow, the earlier";
 }
 
+TEST(EscalationTest, FastGrowthGetsItsExceptionInTimeToArriveButNotBeforeTheReserveIsTouched) {
+  Situation fast = filling(20 * kMiB, false);
+  fast.per_delivery = 18 * kMiB;
+  EXPECT_TRUE(next_steps(fast).alarm);
+  fast.per_delivery = 200 * kMiB;
+  fast.headroom = fast.reserve + kMiB;
+  EXPECT_TRUE(nothing(next_steps(fast)));
+}
+
+TEST(EscalationTest, FastGrowthIsLentEarlier) {
+  Situation fast = filling(60 * kMiB, true);
+  EXPECT_FALSE(next_steps(fast).lend);
+  fast.per_delivery = 100 * kMiB;
+  EXPECT_TRUE(next_steps(fast).lend);
+  EXPECT_FALSE(next_steps(fast).alarm);
+}
+
 TEST(EscalationTest, WherePagesCanBeLentNothingHappensBeforeTheLastMoment) {
   EXPECT_TRUE(nothing(next_steps(filling(13 * kMiB, true))));
   const Steps steps = next_steps(filling(11 * kMiB, true));
