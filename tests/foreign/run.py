@@ -140,7 +140,7 @@ def differences(bare, guarded):
 
 
 def compare(suite, timeout_s, log=None):
-    """Runs both; ({test: (bare, guarded)} of what differs each time, number of tests, bare's end)."""
+    """Runs both; what differs each time as {test: (bare, guarded)}, number of tests, bare's end."""
     bare = suite.run(False, timeout_s, log)
     found = differences(bare, suite.run(True, timeout_s, log))
     for _ in range(2):

@@ -23,7 +23,8 @@ def programs(tmp_path_factory):
     if shutil.which("clang++") is None:
         pytest.skip("not installed: apt-get install clang")
     probe = tmp_path_factory.mktemp("probe") / "probe.cc"
-    probe.write_text("extern \"C\" int LLVMFuzzerTestOneInput(const char*, unsigned long) {return 0;}")
+    probe.write_text('extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) '
+                     '{ return 0; }')
     if done("clang++", "-fsanitize=address,fuzzer", probe, "-o", probe.with_suffix(""),
             timeout=60).returncode != 0:
         pytest.skip("clang++ comes without libFuzzer (Debian: libclang-rt-dev)")
