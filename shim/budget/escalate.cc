@@ -23,6 +23,8 @@ constexpr int64_t kLateNs = 5 * kMs;
 // The main thread waits for the interpreter's lock up to 5 ms, and some times while it looks for the
 // thread that fills memory; then that thread waits for it.
 constexpr int64_t kDeliveryNs = 30 * kMs;
+constexpr int64_t kStandNs = 400 * kMs;    // for the one that is to act: longer than its own stall
+constexpr Bytes kRoomAgain = 8 * kMiB;     // beyond the line
 constexpr Bytes kLeastLent = kMiB;
 constexpr Bytes kRegrown = 256 * 1024;
 
@@ -91,9 +93,12 @@ Situation Escalation::see(const Look& look) noexcept {
     seen.over_ns = over_since_ns_ != 0 ? look.now_ns - over_since_ns_ : 0;
   }
   // What follows costs something, and far from the limit nothing depends on it.
+  if (look.headroom >= seen.reserve + kFarthestLine) return seen;
+  const GroupTable::Others others = group_table.others(look.now_ns, 0);
+  seen.per_look += others.pace * (look.pause_ns + look.slip_ns) / kMs;
   if (look.headroom >= seen.reserve + std::max(early_line(seen), lending_line(seen))) return seen;
-  const Bytes others = group_table.others(look.now_ns, 0).largest_growth;
-  seen.ours = look.tide.ours() && look.tide.recent() >= others;
+  seen.ours = look.tide.ours(others.growth) && look.tide.recent() >= others.largest_growth;
+  seen.growing = look.tide.grows();
   // Blocks that are lent stand in the ledger as before, and need nothing.
   seen.filling = look.tide.filling() ||
                  (!seen.lent && ledger.in_flight(0, look.now_ns, look::pages()) > look.headroom);
@@ -116,6 +121,7 @@ void Escalation::act(Look* look, bool changed) noexcept {
   }
   if (steps.alarm) sound_alarm(look, steps.line);
   if (steps.end) end(look, steps);
+  if (steps.stand) stand(look, steps.line);
 }
 
 void Escalation::lend(Look* look) noexcept {
@@ -125,7 +131,7 @@ void Escalation::lend(Look* look) noexcept {
     barren_until_ns_ = look->now_ns + kBarrenNs;
     return;
   }
-  own_at_lending_ = probe::own_memory() + gate.file_growth();
+  own_at_lending_ = probe::own_memory() + gate.file_growth() + look->copies.total();
   look->now_ns = sys::monotonic_ns();
   look->tide.restart(own_at_lending_, look->now_ns);
 }
@@ -153,6 +159,27 @@ void Escalation::sound_alarm(Look* look, Bytes line) noexcept {
   if (raises) gate.alarm.send(number, grower, look->now_ns);
 }
 
+bool Escalation::room_comes_back(Look* look, Bytes line, int64_t wait_ns) noexcept {
+  for (const int64_t until_ns = look->now_ns + wait_ns; look->now_ns < until_ns;) {
+    const timespec pause{0, 2 * kMs};
+    sys::call(SYS_nanosleep, sys::as_arg(&pause), 0);
+    look->now_ns = sys::monotonic_ns();
+    bool changed = false;
+    if (look::take(look, &changed) && look->headroom > line + kRoomAgain) return true;
+  }
+  return false;
+}
+
+// Another process grows more, and ends or raises. What this one grows by meanwhile would be the kernel's
+// reason to kill.
+void Escalation::stand(Look* look, Bytes line) noexcept {
+  if (!kills(*look) || gate.values().on_limit == options::OnLimit::kWarn) return;
+  if (look::headroom_with_text(*look) >= line) return;
+  spill::stop_all(kStopNs);
+  room_comes_back(look, line, kStandNs);
+  spill::resume_all();
+}
+
 // Nothing else is left: the next pages would be the kernel's reason to kill.
 void Escalation::end(Look* look, const Steps& steps) noexcept {
   if (!kills(*look) || gate.values().on_limit == options::OnLimit::kWarn) return;
@@ -162,17 +189,9 @@ void Escalation::end(Look* look, const Steps& steps) noexcept {
   const Bytes until_next = std::min(look->per_look(), look->tide.grown_in(kLateNs));
   if (look->now_ns - alarm_ns < kChanceNs && look->headroom > 2 * kMiB + until_next) return;
   const bool all_stand = spill::stop_all(kStopNs);
-  const int64_t until_ns = look->now_ns + (all_stand && !full ? kStallNs : 0);
-  while (look->now_ns < until_ns) {
-    const timespec pause{0, 2 * kMs};
-    sys::call(SYS_nanosleep, sys::as_arg(&pause), 0);
-    look->now_ns = sys::monotonic_ns();
-    bool changed = false;
-    const bool known = look::take(look, &changed);
-    if (known && !full && look->headroom > steps.line + 8 * kMiB) {
-      spill::resume_all();
-      return;
-    }
+  if (!full && all_stand && room_comes_back(look, steps.line, kStallNs)) {
+    spill::resume_all();
+    return;
   }
   write_end(look, steps);
   session::exit_with_report(true);

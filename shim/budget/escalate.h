@@ -21,6 +21,8 @@ class Escalation {
   bool may_lend(const Look& look) const noexcept;
   void lend(Look* look) noexcept;
   void sound_alarm(Look* look, Bytes line) noexcept;
+  bool room_comes_back(Look* look, Bytes line, int64_t wait_ns) noexcept;
+  void stand(Look* look, Bytes line) noexcept;
   void end(Look* look, const Steps& steps) noexcept;
   void write_end(Look* look, const Steps& steps) noexcept;
 

@@ -18,7 +18,8 @@ struct Situation {
   Bytes counters_lag = 0;  // of the kernel's counters
   Bytes per_look = 0;      // what may grow until the next look has ended
   Bytes per_delivery = 0;  // what may grow until an exception has reached its thread
-  bool ours = false;       // this process is the one that grows
+  bool ours = false;       // this process is the one that grows, of several the one to act
+  bool growing = false;    // it grows, whether the others do more or not
   bool filling = false;    // growth that no request announced
   bool creeping = false;   // the same, slow: more than noise only since memory is short
   bool lendable = false;   // lending may help
@@ -36,6 +37,7 @@ struct Steps {
   bool lend = false;
   bool alarm = false;
   bool end = false;
+  bool stand = false;      // still, until the one that is to act has acted
   bool file_is_full = false;  // why the end is due; else memory is
   Bytes line = 0;  // of the alarm or the end, for the record
 };
@@ -62,6 +64,8 @@ constexpr Bytes last_line(const Situation& seen) {
 constexpr Bytes lending_line(const Situation& seen) {
   return std::max(last_line(seen), end_line(seen) + std::min(seen.per_delivery, 128 * kMiB));
 }
+// No line but those of the reserve lies further away.
+inline constexpr Bytes kFarthestLine = 192 * kMiB;
 // Where growth through the gate should have got its refusal.
 constexpr Bytes gated_line(const Situation& seen) {
   return std::max<Bytes>(0, seen.small_line - kMiB);
@@ -85,7 +89,12 @@ constexpr Steps steps_of_lent(const Situation& seen) {
 
 constexpr Steps next_steps(const Situation& seen) {
   Steps steps = steps_of_lent(seen);
-  if (!seen.ours || steps.end) return steps;
+  if (steps.end) return steps;
+  if (!seen.ours) {
+    steps.stand = seen.growing && seen.headroom < end_line(seen);
+    steps.line = steps.stand ? end_line(seen) : steps.line;
+    return steps;
+  }
   const auto alarm_below = [&](Bytes line) {
     if (seen.headroom >= line || steps.alarm) return;
     steps.alarm = true;

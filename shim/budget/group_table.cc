@@ -16,7 +16,7 @@ namespace oomguard::budget {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr char kFileMagic[8] = {'O', 'O', 'M', 'G', 'R', 'P', '2', '\n'};
+constexpr char kFileMagic[8] = {'O', 'O', 'M', 'G', 'R', 'P', '3', '\n'};
 constexpr size_t kPath = 384;
 constexpr int kMostAncestors = 16;
 constexpr int kSweptAtOnce = 16;  // 2 us each
@@ -87,7 +87,7 @@ int open_folder(const char* directory) {
 int open_file(const char* directory, uint64_t key) {
   const int folder = open_folder(directory);
   if (folder < 0) return folder;
-  char name[] = "0000000000000000-2";  // and the layout: programs may use two versions at once
+  char name[] = "0000000000000000-3";  // and the layout: programs may use two versions at once
   for (int i = 0; i < 16; ++i) name[i] = "0123456789abcdef"[(key >> (60 - 4 * i)) & 15];
   const auto fd = static_cast<int>(
       sys::call(SYS_openat, folder, sys::as_arg(name),
@@ -193,6 +193,7 @@ bool GroupTable::open(const char* directory, uint64_t group_key, uint64_t budget
     slot.pending.store(0, kRelaxed);
     slot.in_flight.store(0, kRelaxed);
     slot.growth.store(0, kRelaxed);
+    slot.pace.store(0, kRelaxed);
     slot.bytes.store(0, kRelaxed);
     slot.start_ticks.store(self.start_ticks, kRelaxed);
     slot.tree.store(tree_, kRelaxed);
@@ -236,6 +237,7 @@ GroupTable::Others GroupTable::others(int64_t now_ns, uint64_t tree) const noexc
     sum.in_flight += plausible(slot.in_flight.load(kRelaxed));
     const int64_t growth = plausible(slot.growth.load(kRelaxed));
     sum.growth += growth;
+    sum.pace += plausible(slot.pace.load(kRelaxed));
     if (growth > sum.largest_growth) sum.largest_growth = growth;
   }
   return sum;

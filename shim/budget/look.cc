@@ -90,8 +90,9 @@ void read_growth(Look* look) {
   if (memory < 0) return;
   look->complete_ns = look->now_ns;
   const bool is_short = look->headroom < gate.reserve() + 32 * kMiB;
-  look->tide.update(memory + gate.file_growth(), needed(*look), gate.granted_total(), is_short,
-                    look->now_ns);
+  if (tree::may_share_pages()) look->copies.update(tree::faulted_bytes(), memory, needed(*look));
+  look->tide.update(memory + gate.file_growth() + look->copies.total(), needed(*look),
+                    gate.granted_total(), is_short, look->now_ns);
   if (look->tide.moved()) look->moved_ns = look->now_ns;
   if (!look->tide.still()) look->quiet_ns = look->now_ns;
   if (near(look->headroom) && look->tide.moved()) {
@@ -103,6 +104,7 @@ void read_growth(Look* look) {
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
     slot->in_flight.store(ledger.in_flight(0, look->now_ns, g_residency), kRelaxed);
     slot->growth.store(look->tide.recent(), kRelaxed);
+    slot->pace.store(look->tide.grown_in(kMs), kRelaxed);
     slot->heartbeat_ns.store(look->now_ns, std::memory_order_release);
   }
 }

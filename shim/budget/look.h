@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "shim/budget/copies.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/tide.h"
 
@@ -24,6 +25,7 @@ struct Look {
   Bytes text = 0;           // resident, of programs and libraries
   Bytes usage = 0;          // of the binding level, as counted
   Tide tide;
+  Copies copies;
   Judgement judgement{};
 
   // What may grow until the next look has ended.

@@ -73,19 +73,24 @@ class Tide {
            std::min(own_now_ - start_.own, needed_now_ - start_.needed) - (granted_now_ - start_.granted) >=
                2 * kMiB;
   }
-  // This process's growth is at least half of what the limit's usage grew by, and goes on. One that
+  // It goes on growing.
+  constexpr bool grows() const { return own_brief_.recent() >= 4 * kGoesOn; }
+  // `others`: recent growth of others that are asked the same question.
+  // This process's growth, with theirs, is at least half of what the limit's usage grew by, and goes on. One that
   // grew until a moment ago, and then started a child that fills the rest, is not the one that grows.
-  constexpr bool ours() const {
-    if (needed_brief_.recent() >= kMiB && own_brief_.recent() * 4 < needed_brief_.recent()) return false;
+  constexpr bool ours(Bytes others = 0) const {
+    if (needed_brief_.recent() >= kMiB && others == 0 && own_brief_.recent() * 4 < needed_brief_.recent()) {
+      return false;
+    }
     if (needed_slow_.recent() < kMiB) {  // slow: since memory is short
       const Bytes own = own_now_ - start_.own;
-      return own >= kMiB / 4 && own * 2 >= needed_now_ - start_.needed;
+      return own >= kMiB / 4 && (own + others) * 2 >= needed_now_ - start_.needed;
     }
     if (own_.recent() >= kMiB) {
-      return own_brief_.recent() >= kGoesOn && own_.recent() * 2 >= needed_.recent();
+      return own_brief_.recent() >= kGoesOn && (own_.recent() + others) * 2 >= needed_.recent();
     }
     return own_.recent() >= kGoesOn && own_slow_.recent() >= kMiB / 2 &&
-           own_slow_.recent() * 2 >= needed_slow_.recent();
+           (own_slow_.recent() + others) * 2 >= needed_slow_.recent();
   }
   // What may grow in `ns`: at the pace of the last window or of the newest steps, whichever is more.
   constexpr Bytes grown_in(int64_t ns) const {

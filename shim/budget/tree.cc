@@ -19,6 +19,7 @@ constexpr int64_t kNearRests = 20;
 
 constinit Share g_share;
 constinit std::atomic<bool> g_forked{false};
+constinit std::atomic<bool> g_shares{false};
 constinit std::atomic<bool> g_joining{false};
 constinit std::atomic<Bytes> g_memory{0};
 
@@ -86,8 +87,15 @@ void Share::measured(Bytes elsewhere, uint64_t faults, int64_t cost_ns, int64_t 
 void on_fork_child() noexcept {
   group_table.close_in_child();
   g_forked.store(true, kRelaxed);
+  g_shares.store(true, kRelaxed);
   g_joining.store(false);
 }
+
+void on_fork_parent() noexcept { g_shares.store(true, kRelaxed); }
+
+bool may_share_pages() noexcept { return g_shares.load(kRelaxed); }
+
+Bytes faulted_bytes() noexcept { return static_cast<Bytes>(count_faults()) * probe::page_size(); }
 
 void join(const probe::Probe& eyes) noexcept {
   if (g_joining.exchange(true)) return;

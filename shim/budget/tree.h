@@ -44,6 +44,10 @@ class Share {
 // or the watchdog. `eyes` knows the group.
 void join(const probe::Probe& eyes) noexcept;
 void on_fork_child() noexcept;
+void on_fork_parent() noexcept;
+// This process was forked, or forked another one. And what it faulted in so far, each page once or more.
+bool may_share_pages() noexcept;
+Bytes faulted_bytes() noexcept;
 // One look of the watchdog: `memory` is RssAnon and RssShmem of this process. Publishes its part and
 // tells both probes what the rest of the tree holds.
 void look(probe::Probe& eyes, Bytes memory, bool near, int64_t now_ns) noexcept;

@@ -74,6 +74,7 @@ void before_fork() noexcept {
 }
 
 void after_fork_in_parent() noexcept {
+  budget::tree::on_fork_parent();
   if (thread_state.unwatched_forks != 0) {
     --thread_state.unwatched_forks;
     const bool counted = python::counts_threads() && probe::count_threads() == 1;

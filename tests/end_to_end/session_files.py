@@ -59,4 +59,6 @@ def _session(path):
 def read_all(folder):
     """Every session below OOMGUARD_DIR=`folder`, oldest first."""
     files = pathlib.Path(folder).glob("sessions/*.flight")
-    return sorted((_session(path) for path in files), key=lambda s: s.started_monotonic_s)
+    # The process may have been killed while it made its file: the magic is written last.
+    made = [path for path in files if path.read_bytes()[:8].strip(b"\0")]
+    return sorted((_session(path) for path in made), key=lambda s: s.started_monotonic_s)

@@ -131,7 +131,8 @@ class Outcome:
         line = max((refusal.line_bytes for session in self.sessions for refusal in session.refusals),
                    default=0)
         if granted + line <= self.case.limit and (self.refusals() or self.result.get("refusals")):
-            wrong.append("was refused what fits")
+            wrong += ["was refused what fits"] + [str(refusal) for session in self.sessions
+                                                  for refusal in session.refusals[:4]]
         if ended and not self.oom_kills and touched + line + 16 * cgroup.MIB < self.case.limit:
             wrong.append("was ended although everything fits")
         return wrong

@@ -38,7 +38,9 @@ Situation lent(Bytes headroom, Bytes in_file) {
   return seen;
 }
 
-bool nothing(const Steps& steps) { return !steps.lend && !steps.alarm && !steps.end; }
+bool nothing(const Steps& steps) {
+  return !steps.lend && !steps.alarm && !steps.end && !steps.stand;
+}
 
 TEST(EscalationTest, LinesLieInOrder) {
   for (const Bytes per_look : {Bytes{0}, kMiB, 20 * kMiB, kGiB}) {
@@ -49,7 +51,7 @@ TEST(EscalationTest, LinesLieInOrder) {
       EXPECT_LT(end_line(seen), last_line(seen));
       EXPECT_LE(last_line(seen), early_line(seen));
       EXPECT_GE(last_line(seen) - end_line(seen), 8 * kMiB) << "room for an exception";
-      EXPECT_LE(early_line(seen), 128 * kMiB) << "however fast it grows";
+      EXPECT_LE(early_line(seen), kFarthestLine) << "however fast it grows";
     }
   }
 }
@@ -57,6 +59,21 @@ TEST(EscalationTest, LinesLieInOrder) {
 TEST(EscalationTest, WhoDoesNotGrowIsLeftAlone) {
   Situation seen = filling(0, true);
   seen.ours = false;
+  EXPECT_TRUE(nothing(next_steps(seen)));
+}
+
+// What it grew by while the other one ends would be the kernel's reason to kill.
+TEST(EscalationTest, WhoGrowsBesideTheOneThatIsToActStandsStillAtTheEndLine) {
+  Situation seen = filling(3 * kMiB, false);
+  seen.ours = false;
+  seen.growing = true;
+  EXPECT_TRUE(next_steps(seen).stand);
+  EXPECT_FALSE(next_steps(seen).end || next_steps(seen).alarm);
+  EXPECT_EQ(next_steps(seen).line, end_line(seen));
+  seen.headroom = 4 * kMiB;
+  EXPECT_FALSE(next_steps(seen).stand) << "above it nobody is in the way";
+  seen.headroom = 3 * kMiB;
+  seen.growing = false;
   EXPECT_TRUE(nothing(next_steps(seen)));
 }
 

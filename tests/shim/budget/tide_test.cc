@@ -69,6 +69,16 @@ TEST_F(TideTest, ANeighboursGrowthIsNotOurs) {
   EXPECT_FALSE(tide_.ours());
 }
 
+// Five members of a tree that grow alike: none is half of it, and together they are all of it.
+TEST_F(TideTest, GrowthOfSeveralThatAreAskedAlikeIsTheirs) {
+  steps(20, kMiB, 4 * kMiB, 0);
+  EXPECT_FALSE(tide_.ours());
+  EXPECT_TRUE(tide_.ours(4 * tide_.recent()));
+  EXPECT_TRUE(tide_.grows());
+  steps(20, 0, 4 * kMiB, 0);
+  EXPECT_FALSE(tide_.grows());
+}
+
 TEST_F(TideTest, MappedPagesThatWereThereAlreadyAreNotFilled) {
   steps(40, 3 * kMiB, -3 * kMiB, 0);
   EXPECT_FALSE(tide_.filling());
