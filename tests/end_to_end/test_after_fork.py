@@ -23,3 +23,9 @@ def test_a_parent_that_only_fills_memory_after_its_fork_is_ended_and_not_killed(
     assert run.finished.stdout == "begins\n", run
     assert run.finished.status == 137 and run.oom_kills == 0, run
     assert "oomguard ended this program" in run.finished.stderr, run
+
+
+def test_a_child_that_copies_what_it_shares_in_one_call_is_ended_and_the_parent_lives_on():
+    run = after_fork("copy_child")
+    assert run.finished.stdout == "begins\nchild 137 1 1\nsurvives\n", run
+    assert run.finished.status == 0 and run.oom_kills == 0, run

@@ -27,7 +27,19 @@ def fill_parent():
     libc.memset(next_start, 1, 400 * MIB)
 
 
-CASES = {"fill_parent": fill_parent}
+def copy_child():
+    """The child writes to what it shares with its parent: no process's own counters grow."""
+    area, start = private(400 * MIB)
+    libc.memset(start, 1, 400 * MIB)
+    child = os.fork()
+    if child == 0:
+        libc.memset(start, 2, 400 * MIB)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print("child", os.waitstatus_to_exitcode(status), area[0], area[399 * MIB])
+
+
+CASES = {"fill_parent": fill_parent, "copy_child": copy_child}
 
 if __name__ == "__main__":
     print("begins", flush=True)
