@@ -133,7 +133,9 @@ class Gate {
                             const Judgement& judgement) noexcept;
   bool refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
   void grant_credit(Bytes credit) noexcept;
-  void insist_after_flood(uint64_t incident, uint64_t number, int64_t now_ns) noexcept;
+  bool is_flood(const Request& request, uint64_t incident_id, int64_t now_ns,
+                const Judgement& judgement) noexcept;
+  void insist(uint64_t number, int64_t now_ns) noexcept;
   Bytes dip(const Request& request, Bytes headroom, int64_t now_ns) noexcept;
   void owe_exception(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
 
@@ -148,7 +150,8 @@ class Gate {
   std::atomic<bool> shell_{false};
   CachedAnswer cached_;
   std::atomic<uint64_t> flood_incident_{0};
-  std::atomic<uint32_t> flood_{0};  // refusals of that incident, as far as they look like a loop
+  std::atomic<uint32_t> flood_{0};  // small refusals of that incident
+  std::atomic<uint32_t> in_a_row_{0};  // refusals of the same size
   std::atomic<Bytes> last_refused_{0};
   std::atomic<int64_t> last_refused_ns_{0};
   std::atomic<Bytes> pending_{0};

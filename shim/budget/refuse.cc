@@ -14,10 +14,12 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int64_t kNoArenaNs = 1'000'000;
 // --on-limit warn past the limit: not a look at the limits for every request.
 constexpr Bytes kWarnedCredit = kMiB;
-// Refusals of one incident that a program may handle itself: a library's retries, a search.
+// Small refusals of one incident that a program may handle itself: a library's retries, a search.
 constexpr uint32_t kFlood = 64;
+// The same for one large request after the other: nobody who handles them goes on for so long.
+constexpr uint32_t kLargeFlood = 4096;
 // Who asks for the same again after longer than this waits for room.
-constexpr int64_t kInARowNs = 100'000'000;
+constexpr int64_t kInARowNs = 10'000'000;
 
 // Granted and filled it is the kernel's reason to kill, before the watchdog can do anything: so it is
 // refused to callers that mostly handle NULL only where it is large, too. Nobody is killed for a budget
@@ -91,19 +93,32 @@ bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judge
       now_ns);
   if (values_.on_limit == options::OnLimit::kExit) session::exit_with_report();
   if (only_warn) watchdog::wake();  // shows it
-  const bool same = last_refused_.exchange(request.size, kRelaxed) == request.size;
-  const bool in_a_row = now_ns - last_refused_ns_.exchange(now_ns, kRelaxed) < kInARowNs;
-  if (!only_warn && (judgement.small || (same && in_a_row))) insist_after_flood(id, number, now_ns);
+  if (!only_warn && is_flood(request, id, now_ns, judgement)) insist(number, now_ns);
   return only_warn;
 }
 
-// A loop that swallows one refusal after the other goes on for ever, and may end without a trace:
-// after a while the main thread gets what `except Exception` does not catch. Of large requests only the
-// same one in a row is such a loop (a list that cannot grow); others look for what fits.
-void Gate::insist_after_flood(uint64_t incident_id, uint64_t number, int64_t now_ns) noexcept {
+// A loop that swallows one refusal after the other goes on for ever, and may end without a trace. Of
+// large requests only the same one in a row is such a loop (a list that cannot grow); others look for
+// what fits, and what is more than the limit itself is a question that may be asked any number of times.
+bool Gate::is_flood(const Request& request, uint64_t incident_id, int64_t now_ns,
+                    const Judgement& judgement) noexcept {
+  const bool same = last_refused_.exchange(request.size, kRelaxed) == request.size;
+  const bool in_a_row = now_ns - last_refused_ns_.exchange(now_ns, kRelaxed) < kInARowNs;
+  const probe::Level* level = probe::binding(judgement.reading, judgement.headroom);
+  const bool may_fit = level != nullptr && request.size < level->limit;
+  const uint32_t in_row = same && in_a_row && may_fit ? in_a_row_.fetch_add(1, kRelaxed) + 1 : 0;
+  if (in_row == 0) in_a_row_.store(0, kRelaxed);
+  if (in_row >= kLargeFlood) return true;
+  if (!judgement.small) return false;
   if (flood_incident_.exchange(incident_id, kRelaxed) != incident_id) flood_.store(0, kRelaxed);
-  if (flood_.fetch_add(1, kRelaxed) + 1 < kFlood || !alarm.ready(now_ns)) return;
+  return flood_.fetch_add(1, kRelaxed) + 1 >= kFlood;
+}
+
+// After a while the main thread gets what `except Exception` does not catch.
+void Gate::insist(uint64_t number, int64_t now_ns) noexcept {
+  if (!alarm.ready(now_ns)) return;
   flood_.store(0, kRelaxed);
+  in_a_row_.store(0, kRelaxed);
   alarm.send(number, current_thread_id(), now_ns);
 }
 
