@@ -16,8 +16,6 @@ constexpr int64_t kTextNs = 2000 * kMs;
 constexpr int64_t kKillersNs = 30'000 * kMs;
 constexpr int64_t kCompleteNs = 1000 * kMs;
 constexpr size_t kQuietLooks = 4;  // blocks at each tick, about 20 us each
-// The kernel's counters move in steps of 64 pages for each CPU.
-constexpr Bytes kStill = 512 * 1024;
 // A group that is full of file pages keeps its usage while memory takes their place.
 constexpr Bytes kFull = 16 * kMiB;
 
@@ -81,7 +79,7 @@ void refresh(Look* look) {
 // The counters stand where they stood, and nothing can have taken the place of file pages.
 bool stands_still(const Look& look, const probe::Level& level) {
   const Bytes change = level.usage - look.usage;
-  return look.calm() && look.tide.still() && change < kStill && change > -kStill &&
+  return look.calm() && look.tide.still() && change < Tide::kStill && change > -Tide::kStill &&
          level.usage < level.limit - kFull && look.now_ns - look.complete_ns < kCompleteNs;
 }
 

@@ -98,12 +98,13 @@ class Tide {
   }
 
   static constexpr int64_t kWindowNs = 200'000'000;
+  // The kernel's counters move in steps of 64 pages for each CPU.
+  static constexpr Bytes kStill = 512 * 1024;
 
  private:
   static constexpr int64_t kMs = 1'000'000;
   static constexpr int64_t kBriefNs = 48'000'000;
   static constexpr int64_t kSlowNs = 2'000'000'000;
-  static constexpr Bytes kStill = 512 * 1024;  // the kernel's counters move in steps of 64 pages
   static constexpr Bytes kGoesOn = 16 * 1024;  // a thread that waits touches a page now and then
 
   struct Mark {

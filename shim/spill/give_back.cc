@@ -1,12 +1,10 @@
 #include "shim/spill/give_back.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 
 #include "collector/probe/kernel_file.h"
 #include "collector/probe/mappings.h"
-#include "collector/probe/syscall.h"
+#include "shim/spill/private_pages.h"
 #include "shim/spill/stop.h"
 
 namespace oomguard::spill {
@@ -15,23 +13,14 @@ namespace {
 constexpr int64_t kStopNs = 200'000'000;
 constexpr uint64_t kPiece = 2 * 1024 * 1024;
 
-bool is_error(long result) { return result < 0 && result > -4096; }
-
-long map_private(uintptr_t address, uint64_t size, int flags) {
-  return sys::call(SYS_mmap, static_cast<long>(address), static_cast<long>(size),
-                   PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
-}
-
 bool copy_piece(Store& store, uintptr_t address, uint64_t offset, uint64_t size) noexcept {
   const long copy = map_private(0, size, 0);
   if (is_error(copy)) return false;
-  const long length = static_cast<long>(size);
   if (store.read(offset, reinterpret_cast<void*>(copy), size) && sleepers_unmoved() &&
-      !is_error(sys::call(SYS_mremap, copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED,
-                          static_cast<long>(address)))) {
+      move_over(copy, size, address)) {
     return true;
   }
-  sys::call(SYS_munmap, copy, length);
+  sys::call(SYS_munmap, copy, static_cast<long>(size));
   return false;
 }
 

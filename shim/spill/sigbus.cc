@@ -1,13 +1,13 @@
 #include "shim/spill/sigbus.h"
 
 #include <signal.h>
-#include <sys/mman.h>
 
 #include <cstdint>
 
 #include "collector/probe/kernel_text.h"
 #include "collector/probe/readable.h"
 #include "shim/spill/kernel_action.h"
+#include "shim/spill/private_pages.h"
 #include "shim/spill/ranges.h"
 
 namespace oomguard::spill {
@@ -17,20 +17,16 @@ namespace {
 constinit KernelAction g_before[2] = {};
 constinit std::atomic<uint32_t> g_current{0};
 
-bool is_error(long result) { return result < 0 && result > -4096; }
-
 // Reading needs no disk space. It fails where the disk has an error, and then nothing is answered.
 bool make_private(uintptr_t page) noexcept {
   if (!sys::is_readable(reinterpret_cast<const void*>(page), sizeof(uint64_t))) return false;
-  const long size = static_cast<long>(probe::page_size());
-  const long copy = sys::call(SYS_mmap, 0, size, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const uint64_t size = static_cast<uint64_t>(probe::page_size());
+  const long copy = map_private(0, size, 0);
   if (is_error(copy)) return false;
   const auto* from = reinterpret_cast<const volatile uint64_t*>(page);
   auto* to = reinterpret_cast<volatile uint64_t*>(copy);
-  for (size_t i = 0; i < static_cast<size_t>(size) / sizeof *to; ++i) to[i] = from[i];
-  return !is_error(sys::call(SYS_mremap, copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
-                             static_cast<long>(page)));
+  for (size_t i = 0; i < size / sizeof *to; ++i) to[i] = from[i];
+  return move_over(copy, size, page);
 }
 
 void by_default(siginfo_t* info) noexcept {
