@@ -49,24 +49,28 @@ def left_without_cache():
             - int(open(base + "/memory.usage_in_bytes").read()))
 
 
-def two_empty():
+def two_arrays():
     arrays = [numpy.empty(400 * MIB, numpy.uint8) for _ in range(2)]
     held.extend(arrays)
+    return arrays
+
+
+def fill_each(arrays):
     for number, array in enumerate(arrays):
         checks.append((array, number + 1))
         array.fill(number + 1)
     time.sleep(0.01)
+
+
+def two_empty():
+    fill_each(two_arrays())
 
 
 def two_read_first():
-    arrays = [numpy.empty(400 * MIB, numpy.uint8) for _ in range(2)]
-    held.extend(arrays)
+    arrays = two_arrays()
     for array in arrays:
         assert int(array[::4096].sum()) == 0
-    for number, array in enumerate(arrays):
-        checks.append((array, number + 1))
-        array.fill(number + 1)
-    time.sleep(0.01)
+    fill_each(arrays)
 
 
 def ten_threads():
