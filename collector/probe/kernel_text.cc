@@ -174,6 +174,11 @@ Bytes page_size() {
 #endif
 }
 
+Bytes pages_to_bytes(Bytes pages) {
+  Bytes bytes;
+  return __builtin_mul_overflow(pages, page_size(), &bytes) ? kUnlimited : bytes;
+}
+
 int CharStream::refill() {
   const long got = sys::read(fd_, buffer_, sizeof(buffer_));
   if (got <= 0) {

@@ -44,6 +44,9 @@ void match_line(const char* line, const char* end, KeyedValue* wanted, size_t co
 // Bytes of a page; statm and pagemap count in pages.
 Bytes page_size();
 
+// A number of pages, 0 or more, in bytes; kUnlimited where that is more than a number holds.
+Bytes pages_to_bytes(Bytes pages);
+
 // A file read from start to end in small pieces, one character at a time.
 class CharStream {
  public:

@@ -103,7 +103,7 @@ bool read_statm(State& state, Bytes (&fields)[7]) {
   const char* const end = text + got;
   for (Bytes& field : fields) {
     if (!parse_number(&at, end, &field)) return false;
-    if (__builtin_mul_overflow(field, page_size(), &field)) field = kUnlimited;
+    field = pages_to_bytes(field);
     while (at != end && *at == ' ') ++at;
   }
   return true;

@@ -92,8 +92,8 @@ bool read_status(int pid, ProcessStatus* out) {
       !skip_to_number(&at, text + got, 1, &shared)) {
     return false;
   }
-  status.resident = resident * page_size();
-  status.resident_anonymous = resident > shared ? (resident - shared) * page_size() : 0;
+  status.resident = pages_to_bytes(resident);
+  status.resident_anonymous = resident > shared ? pages_to_bytes(resident - shared) : 0;
   *out = status;
   return true;
 }

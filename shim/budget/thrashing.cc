@@ -42,7 +42,7 @@ Bytes read_refaults(uint16_t group) noexcept {
                                   : probe::PathRef{"/proc", "vmstat"};
   if (probe::read_keyed_once(path, names, std::size(names)) != 0) return -1;
   for (const probe::KeyedValue& name : names) {
-    if (name.found) return name.value * probe::page_size();
+    if (name.found) return probe::pages_to_bytes(name.value);
   }
   return -1;
 }

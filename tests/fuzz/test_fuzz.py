@@ -1,4 +1,8 @@
-"""Each fuzzer is built and runs for some seconds, from the texts in corpus/."""
+"""Each fuzzer is built and runs for some seconds, from the texts in corpus/.
+
+Always the same inputs (-seed): what fails here fails again. New ones are looked for by hand
+(docs/testing.md), and what they find joins corpus/.
+"""
 import os
 import pathlib
 import shutil
@@ -7,7 +11,7 @@ import subprocess
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = ("kernel", "flight", "options", "children")
+NAMES = {"kernel": 60000, "flight": 6000, "options": 60000, "children": 60000}  # runs
 
 
 def done(*command, timeout):
@@ -43,9 +47,9 @@ def programs(tmp_path_factory):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)
-def test_no_bytes_that_a_fuzzer_finds_in_some_seconds_are_a_fault(name, programs, tmp_path):
-    run = done(programs / f"oomguard_fuzz_{name}", "-max_total_time=3", "-timeout=60",
-               "-rss_limit_mb=2048", f"-artifact_prefix={tmp_path}/", tmp_path,
+def test_no_bytes_of_the_first_thousands_is_a_fault(name, programs, tmp_path):
+    run = done(programs / f"oomguard_fuzz_{name}", "-seed=1", f"-runs={NAMES[name]}",
+               "-max_total_time=30", "-timeout=60", "-rss_limit_mb=2048", f"-artifact_prefix={tmp_path}/", tmp_path,
                HERE / "corpus" / name, timeout=120)
     assert run.returncode == 0, run.stdout[-6000:]
     assert "Done " in run.stdout, run.stdout[-2000:]
