@@ -1,5 +1,6 @@
 // Hooks of the map family that fill what is mapped already: the kernel kills inside these calls
-// instead of failing, although all of them have an error for it (ENOMEM).
+// instead of failing, although all of them have an error for it (ENOMEM). And madvise of what is
+// lent: it means private memory and meets a file.
 #include <errno.h>
 #include <sys/mman.h>
 
@@ -11,6 +12,9 @@
 #include "shim/interpose/export.h"
 #include "shim/interpose/filling.h"
 #include "shim/interpose/real.h"
+#include "shim/spill/drop.h"
+#include "shim/spill/lender.h"
+#include "shim/spill/ranges.h"
 
 namespace oomguard::interpose {
 
@@ -34,6 +38,7 @@ using record::RequestKind;
 #define OOMGUARD_COLD [[gnu::cold, gnu::noinline]]
 
 constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, since Linux 5.14
+constexpr int kDropLocked = 24;     // MADV_DONTNEED_LOCKED, since 5.18
 constexpr size_t kPage = 4096;
 
 // Shared memory may have been filled by somebody else: mincore knows the file's pages, while the page
@@ -82,6 +87,29 @@ OOMGUARD_COLD int fill(void* address, size_t size, const void* caller) noexcept 
   return judge(need, caller, [=] { return real.madvise(address, size, kPopulateWrite); });
 }
 
+bool drops(int advice) noexcept {
+  return advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE ||
+         advice == kDropLocked;
+}
+
+// The kernel's answer stands, but where it takes private memory for a file. What is lent behind the
+// last look here holds nothing.
+OOMGUARD_COLD int drop(void* address, size_t size, int advice) noexcept {
+  const uintptr_t from = reinterpret_cast<uintptr_t>(address);
+  const auto is_lent = [=] { return spill::active() && spill::ranges.overlaps(from, from + size); };
+  if (advice == MADV_REMOVE && is_lent()) {  // for files only
+    errno = EINVAL;
+    return -1;
+  }
+  int status = real.madvise(address, size, advice);
+  if (advice == MADV_REMOVE || !is_lent()) return status;
+  if (advice == MADV_FREE && status != 0) {  // not for files; it may be done at once
+    status = real.madvise(address, size, MADV_DONTNEED);
+  }
+  if (status == 0 || errno != EINVAL) spill::drop_range(from, size);
+  return status;
+}
+
 template <typename Call>
 int lock(const void* address, size_t size, const void* caller, Call call) noexcept {
   ensure_resolved();
@@ -103,8 +131,9 @@ using namespace oomguard::interpose;  // NOLINT: the exports below are this file
 using oomguard::real;
 
 OOMGUARD_EXPORT int madvise(void* address, size_t size, int advice) noexcept {
-  if (advice != kPopulateWrite) [[likely]] return real.madvise(address, size, advice);
-  return fill(address, size, __builtin_return_address(0));
+  if (advice == kPopulateWrite) [[unlikely]] return fill(address, size, __builtin_return_address(0));
+  if (drops(advice)) return drop(address, size, advice);
+  return real.madvise(address, size, advice);
 }
 
 OOMGUARD_EXPORT int mlock(const void* address, size_t size) noexcept {

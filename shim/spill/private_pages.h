@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "collector/probe/mappings.h"
 #include "collector/probe/syscall.h"
 
 namespace oomguard::spill {
@@ -24,6 +25,14 @@ inline bool move_over(long copy, uint64_t size, uintptr_t address) noexcept {
   const long length = static_cast<long>(size);
   return !is_error(sys::call(SYS_mremap, copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED,
                              static_cast<long>(address)));
+}
+
+// As the program set it with mprotect, before they are moved over.
+inline void protect_like(long address, uint64_t size, const probe::Mapping& mapping) noexcept {
+  if (mapping.readable && mapping.writable && !mapping.executable) return;
+  const long protection = (mapping.readable ? PROT_READ : 0) | (mapping.writable ? PROT_WRITE : 0) |
+                          (mapping.executable ? PROT_EXEC : 0);
+  sys::call(SYS_mprotect, address, static_cast<long>(size), protection);
 }
 
 }  // namespace oomguard::spill

@@ -28,11 +28,11 @@ Range* Ranges::find(uintptr_t block) noexcept {
   return found;
 }
 
-bool Ranges::contains(uintptr_t address) noexcept {
+bool Ranges::overlaps(uintptr_t from, uintptr_t to) noexcept {
   bool found = false;
   each([&](Range& range) {
-    if (range.in_use() && address >= range.start.load(std::memory_order_relaxed) &&
-        address < range.end.load(std::memory_order_relaxed)) {
+    if (range.in_use() && to > range.start.load(std::memory_order_relaxed) &&
+        from < range.end.load(std::memory_order_relaxed)) {
       found = true;
     }
   });

@@ -36,7 +36,8 @@ class Ranges {
   // Null where the table is full.
   Range* add(uintptr_t block, uintptr_t start, uintptr_t end, uint64_t offset) noexcept;
   Range* find(uintptr_t block) noexcept;
-  bool contains(uintptr_t address) noexcept;
+  bool contains(uintptr_t address) noexcept { return overlaps(address, address + 1); }
+  bool overlaps(uintptr_t from, uintptr_t to) noexcept;
   // Marks for tend() what was freed.
   void forget(uintptr_t block) noexcept;
   void forget_range(uintptr_t address, uint64_t size) noexcept;

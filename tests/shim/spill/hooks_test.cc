@@ -1,5 +1,6 @@
 // Lent blocks under the hooks of malloc and fork: this program is linked with them.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include "tests/shim/spill/harness.h"
 
@@ -110,6 +111,68 @@ TEST_F(LentHooks, ReallocToNothingFrees) {
     EXPECT_EQ(nothing, nullptr);
     tend(raw);
     EXPECT_FALSE(active());
+  });
+}
+
+// The beginning of the second page of a lent block: what is before is the header's.
+char* page_of(char* block, size_t at) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(block) + at;
+  return reinterpret_cast<char*>((address + 4095) & ~uintptr_t{4095});
+}
+
+TEST_F(LentHooks, WhatTheProgramDropsIsZero) {
+  expect_guarded([](Raw& raw) {
+    for (const int advice : {MADV_DONTNEED, MADV_FREE, 24 /*MADV_DONTNEED_LOCKED*/}) {
+      char* block = lent_block(raw);
+      tend(raw);
+      const Bytes before = touched();
+      // From what was never lent into what is lent and filled.
+      char* from = page_of(block, kBlock / 2 - kMiB);
+      const int status = madvise(from, 3 * kMiB, advice);
+      if (advice == 24 && status != 0) {
+        free(block);
+        continue;  // an older kernel
+      }
+      EXPECT_EQ(status, 0) << advice;
+      EXPECT_EQ(wrong(block, 0, static_cast<size_t>(from - block), 1), 0u);
+      EXPECT_EQ(not_zero(from, 0, 3 * kMiB), 0u) << advice;
+      const size_t behind = static_cast<size_t>(from - block) + 3 * kMiB;
+      EXPECT_EQ(wrong(block, behind + 8, kBlock / 2 + 4 * kMiB, 1), 0u);
+      tend(raw);
+      EXPECT_LE(touched(), before - kMiB) << "its file space came back";
+      fill(block, 0, kBlock, 2);
+      EXPECT_EQ(wrong(block, 0, kBlock, 2), 0u);
+      free(block);
+      tend(raw);
+    }
+  });
+}
+
+TEST_F(LentHooks, WhatIsDroppedBehindAGuardOfTheProgramIsZeroOnceItIsOpenedAgain) {
+  expect_guarded([](Raw& raw) {
+    char* block = lent_block(raw);
+    char* from = page_of(block, kBlock / 2 + kMiB);
+    EXPECT_EQ(mprotect(from, kMiB, PROT_NONE), 0);
+    EXPECT_EQ(madvise(from, kMiB, MADV_DONTNEED), 0);
+    EXPECT_EQ(mprotect(from, kMiB, PROT_READ | PROT_WRITE), 0);
+    EXPECT_EQ(not_zero(from, 0, kMiB), 0u);
+    EXPECT_EQ(wrong(from + kMiB, 8, kMiB, 1 + static_cast<size_t>(from + kMiB - block)), 0u);
+    free(block);
+  });
+}
+
+TEST_F(LentHooks, AdviceThatTheKernelHasForFilesOnlyIsRefusedAsForPrivateMemory) {
+  expect_guarded([](Raw& raw) {
+    char* block = lent_block(raw);
+    char* from = page_of(block, kBlock / 2);
+    errno = 0;
+    EXPECT_EQ(madvise(from, kMiB, MADV_REMOVE), -1);
+    EXPECT_EQ(errno, EINVAL);
+    errno = 0;
+    EXPECT_EQ(madvise(from + 1, kMiB, MADV_DONTNEED), -1) << "not at a page's beginning";
+    EXPECT_EQ(errno, EINVAL);
+    EXPECT_EQ(wrong(block, 0, kBlock / 2 + 4 * kMiB, 1), 0u);
+    free(block);
   });
 }
 
