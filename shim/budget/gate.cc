@@ -39,6 +39,15 @@ Bytes binding_limit(const probe::Reading& reading, const probe::Headroom& headro
   return level != nullptr ? level->limit : kNoLimit;
 }
 
+// What a share comes to is known here first. 0: there is none, or it is enough.
+Bytes unusable_budget(const probe::Reading& reading) {
+  for (uint32_t i = 0; i < reading.level_count; ++i) {
+    const probe::Level& level = reading.levels[i];
+    if (level.kind == probe::LimitKind::kBudget && level.limit < options::kLeastBudget) return level.limit;
+  }
+  return 0;
+}
+
 }  // namespace
 
 constinit Gate gate;
@@ -65,15 +74,28 @@ void Gate::open_probes() noexcept {
   if (!residency.open()) count_fault();
 }
 
-void Gate::start() noexcept {
+Gate::Start Gate::start() noexcept {
   cpus_ = online_cpus();
   open_probes();
+  Start result;
   probe::Reading reading;
   probe::Headroom headroom;
-  const bool known = look(probe::Depth::kFull, program_now_ns(), &reading, &headroom);
-  const Bytes limit = known ? binding_limit(reading, headroom) : kNoLimit;
-  const Bytes reserve = values_.reserve_bytes >= 0 ? values_.reserve_bytes : computed_reserve(limit, cpus_);
-  reserve_.store(std::min(reserve, limit / 2), kRelaxed);  // one that takes all would stop the start
+  bool known = look(probe::Depth::kFull, program_now_ns(), &reading, &headroom);
+  result.refused_budget = known ? unusable_budget(reading) : 0;
+  if (result.refused_budget != 0) {
+    values_.budget_share_permille = 0;
+    open_probes();
+    known = look(probe::Depth::kFull, program_now_ns(), &reading, &headroom);
+  }
+  if (const probe::Level* level = known ? probe::binding(reading, headroom) : nullptr) {
+    result.limit = level->limit;
+    result.limit_path = probe.level_path(level->path_index);
+  }
+  const Bytes reserve =
+      values_.reserve_bytes >= 0 ? values_.reserve_bytes : computed_reserve(result.limit, cpus_);
+  reserve_.store(std::min(reserve, result.limit / 2), kRelaxed);  // one that takes all would stop the start
+  cached_.forget();  // an answer that knew of no reserve
+  return result;
 }
 
 void Gate::on_fork_child() noexcept {

@@ -46,8 +46,15 @@ class Gate {
   enum class Mode : uint32_t { kStarting = 0, kOff, kOn };
 
   void configure(const options::Values& values) noexcept { values_ = values; }
-  // Reads the limits, sizes the reserve. Called once, before the mode is set.
-  void start() noexcept;
+  // The limit that binds at the start: kNoLimit and "" where none is known.
+  struct Start {
+    Bytes limit = kNoLimit;
+    const char* limit_path = "";
+    Bytes refused_budget = 0;  // what a share came to, where that is below options::kLeastBudget
+  };
+  // Reads the limits, sizes the reserve. Called once, before the mode is set. A share that is not enough
+  // for a program is left out.
+  Start start() noexcept;
   void set_mode(Mode mode) noexcept { mode_.store(mode, std::memory_order_release); }
   Mode mode() const noexcept { return mode_.load(std::memory_order_acquire); }
   // After fork, in the child: descriptors of /proc/self belong to the parent, so they are opened

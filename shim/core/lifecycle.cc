@@ -179,6 +179,14 @@ void say_not_refused(const char* before) noexcept {
       "exception comes from a signal instead\n");
 }
 
+// A share of the limit, and not enough of it.
+void warn_small_budget(int64_t budget) noexcept {
+  char size[24];
+  options::format_bytes(budget, size, sizeof size);
+  say("oomguard: OOMGUARD_BUDGET comes to ", size,
+      " here, less than the 16 MiB that a program needs; using the default, auto\n");
+}
+
 // Where the interpreter's code is, for the question who can be refused.
 void find_interpreter() noexcept {
   budget::set_interpreter_address(
@@ -210,20 +218,11 @@ void prefer_children_as_victims() noexcept {
 
 // `is_root`: of a tree of its own, whoever started it.
 void guard(const options::Values& values, bool is_root) noexcept {
-  gate.start();
+  const budget::Gate::Start seen = gate.start();
+  if (seen.refused_budget != 0) warn_small_budget(seen.refused_budget);
   budget::relief::init();
-  probe::Reading reading;
-  probe::Headroom headroom;
-  int64_t limit = probe::kUnlimited;
-  const char* limit_path = "";
-  const bool known =
-      gate.look(probe::Depth::kFull, budget::program_now_ns(), &reading, &headroom);
-  if (const probe::Level* level = known ? probe::binding(reading, headroom) : nullptr) {
-    limit = level->limit;
-    limit_path = gate.probe.level_path(level->path_index);
-  }
-  session::start(values.directory, limit, gate.reserve(), gate.probe.oom_kills(), limit_path);
-  spill::configure(values, limit);
+  session::start(values.directory, seen.limit, gate.reserve(), gate.probe.oom_kills(), seen.limit_path);
+  spill::configure(values, seen.limit);
   if (is_root) budget::group_table.begin_tree();
   budget::tree::join(gate.probe);
   session::set_tree(budget::group_table.tree());

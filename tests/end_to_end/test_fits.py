@@ -27,3 +27,13 @@ def test_program_that_fits_gets_no_refusal(case, disk):
     with open(os.path.join(disk, "True", "last_refusal")) as answer:  # missing: it ran unguarded
         assert answer.read() == "None", guarded
     assert sum(session.fault_count for session in guarded.sessions) == 0, guarded
+
+
+def test_a_share_that_comes_to_too_little_is_said_and_left_out():
+    run = harness.run([harness.main_python(), "-c", "print(len(bytearray(100 << 20)))"],
+                      harness.SMALL_LIMIT, True, timeout_s=60, OOMGUARD_BUDGET="1%")
+    assert run.finished.status == 0, run
+    assert run.finished.stdout == "104857600\n", run
+    assert run.finished.stderr == (
+        "oomguard: OOMGUARD_BUDGET comes to 6 MiB here, less than the 16 MiB that a program needs; "
+        "using the default, auto\n"), run
