@@ -1,5 +1,6 @@
 // `oomguard run`: a program with the library preloaded, its signals and exit status passed through.
 #include <signal.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include "collector/probe/probe.h"
 #include "collector/record/reader.h"
 #include "collector/record/sessions.h"
+#include "collector/record/writer.h"
 #include "tools/command/exit_status.h"
 #include "tools/command/option_flags.h"
 #include "tools/command/verb.h"
@@ -39,6 +41,7 @@ std::string variable(const std::string& name) {
 struct Setting {
   std::vector<std::string> environment;
   options::Values values;
+  bool names_directory = false;  // on the command line
 };
 
 // The environment of the program, and what it sets.
@@ -50,7 +53,10 @@ Result<Setting> make_setting(const OptionFlags& flags) {
   }
   const auto variables = flags.variables();
   if (!variables) return variables.error();
-  for (const auto& [name, value] : *variables) set_variable(&setting.environment, name, value);
+  for (const auto& [name, value] : *variables) {
+    set_variable(&setting.environment, name, value);
+    if (name == "OOMGUARD_DIR") setting.names_directory = true;
+  }
   std::vector<const char*> block;
   for (const std::string& entry : setting.environment) block.push_back(entry.c_str());
   block.push_back(nullptr);
@@ -58,6 +64,16 @@ Result<Setting> make_setting(const OptionFlags& flags) {
   if (!values) return values.error();
   setting.values = *values;
   return setting;
+}
+
+// A program is guarded without a session, too, so that only a folder that was asked for here is an error.
+Result<bool> check_recordable(const Setting& setting, const std::string& directory) {
+  const int error = record::prepare_folder(directory.c_str());
+  if (error == 0) return true;
+  const std::string text = "no session can be recorded in '" + directory + "': " + strerror(-error);
+  if (setting.names_directory) return Error{"--dir: " + text, kCannotWrite};
+  fprintf(stderr, "oomguard: %s; the program is guarded without one\n", text.c_str());
+  return true;
 }
 
 // The newest session of that process, or nothing.
@@ -109,6 +125,11 @@ Result<int> run_program(const OptionFlags& flags, const std::vector<std::string>
     set_variable(&setting->environment, "LD_PRELOAD",
                  compose_preload(*preload, variable("LD_PRELOAD")));
   }
+  const std::string directory = session_directory(setting->values);
+  if (setting->values.enabled) {
+    const auto recordable = check_recordable(*setting, directory);
+    if (!recordable) return recordable.error();
+  }
   std::erase_if(setting->environment, [](const std::string& entry) {
     return entry.starts_with(std::string(kProgramVariable) + "=");
   });
@@ -120,7 +141,6 @@ Result<int> run_program(const OptionFlags& flags, const std::vector<std::string>
     explain_kill(*path, ended->pid, kills_before);
   }
   if (!setting->values.enabled) return exit_status_of(*ended);
-  const std::string directory = session_directory(setting->values);
   const bool refused = setting->values.refusal_exit_code != 0 &&
                        ended_by_refusal(directory, ended->pid, started_seconds);
   record::prune_sessions(directory, {});

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "collector/probe/syscall.h"
 #include "collector/record/line_buffer.h"
@@ -212,6 +213,16 @@ FlightFile* create(const char* directory, const Start& start, char (&path)[kMaxS
   auto* file = reinterpret_cast<FlightFile*>(mapped);
   fill_header(&file->header, start);
   return file;
+}
+
+int prepare_folder(const char* directory) {
+  char path[kMaxSessionPath];
+  size_t length = 0;
+  const int folder = open_sessions(directory, path, &length);
+  if (folder < 0) return folder;
+  const long writable = sys::call(SYS_faccessat, folder, sys::as_arg("."), W_OK | X_OK);
+  sys::close(folder);
+  return static_cast<int>(writable);
 }
 
 void remove_if_uneventful(const FlightFile* file, const char* path) {

@@ -30,6 +30,10 @@ struct Start {
 FlightFile* create(const char* directory, const Start& start, char (&path)[kMaxSessionPath],
                    int* error);
 
+// Makes the folder of sessions where it is missing, as create() does. 0, or -errno where no session can
+// be made in it.
+[[nodiscard]] int prepare_folder(const char* directory);
+
 // At a clean exit: removes the file of a session in which nothing was refused. Does nothing in a
 // forked child, which shares its parent's file, and nothing where there was a refusal.
 void remove_if_uneventful(const FlightFile* file, const char* path);

@@ -63,6 +63,7 @@ def test_a_session_without_a_refusal_leaves_no_file(tool, python, refused):
 
 
 def test_without_a_folder_for_sessions_no_report_is_promised(tool, python, refused):
-    result = tool("run", *BUDGET, "--dir", "/proc/nowhere", python, "-c", GROW, preexec_fn=_limit_data)
+    result = tool("run", *BUDGET, python, "-c", GROW, preexec_fn=_limit_data,
+                  env={"OOMGUARD_DIR": "/proc/nowhere"})
     assert "oomguard stopped this program" in result.stderr
     assert "cannot be used" in result.stderr and "oomguard report" not in result.stderr

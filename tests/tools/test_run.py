@@ -212,6 +212,20 @@ def test_a_budget_that_no_interpreter_starts_in_is_an_error(tool, python):
     assert tool("run", "--budget", "16MiB", python, "-c", "print('up')").stdout == "up\n"
 
 
+@pytest.mark.parametrize("folder", ["/dev/null", "/proc/nowhere"])
+def test_a_folder_that_holds_no_session_is_an_error_where_it_was_asked_for(tool, python, folder):
+    result = tool("run", "--dir", folder, python, "-c", "print('up')")
+    assert (result.returncode, result.stdout) == (4, "")
+    assert f"--dir: no session can be recorded in '{folder}': " in result.stderr
+
+
+def test_elsewhere_it_is_said_and_the_program_runs(tool, python):
+    result = tool("run", python, "-c", "print('up')", env={"OOMGUARD_DIR": "/dev/null"})
+    assert (result.returncode, result.stdout) == (0, "up\n")
+    assert result.stderr == ("oomguard: no session can be recorded in '/dev/null': Not a directory; "
+                             "the program is guarded without one\n")
+
+
 def test_an_ignored_child_signal_loses_no_exit_status(tool, python):
     code = "import signal, sys; sys.exit(5 if signal.getsignal(17) == signal.SIG_IGN else 6)"
     previous = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
