@@ -48,6 +48,13 @@ Bytes unusable_budget(const probe::Reading& reading) {
   return 0;
 }
 
+// This thread asks for the next block: what it has not begun to fill of the last ones is not being filled.
+void pass_over(int32_t self, int64_t now_ns) noexcept {
+  if (thread_state.pass_over_ns == 0 || now_ns < thread_state.pass_over_ns) return;
+  const bool again = ledger.pass_over(self, now_ns);
+  thread_state.pass_over_ns = again ? now_ns + Ledger::kPassedOverNs : 0;
+}
+
 }  // namespace
 
 constinit Gate gate;
@@ -306,7 +313,9 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller) 
   gate.last_spender_.store(self, kRelaxed);
   if (size <= static_cast<size_t>(kHuge)) {  // anything larger is the real call's to answer
     const Request request{kind, static_cast<Bytes>(size), caller_};
-    granted_ = gate.decide(request, program_now_ns(), &pending_);
+    const int64_t now_ns = program_now_ns();
+    pass_over(self, now_ns);
+    granted_ = gate.decide(request, now_ns, &pending_);
     if (granted_) gate.granted_.fetch_add(request.size, kRelaxed);
   }
   errno = saved_errno;
@@ -317,8 +326,10 @@ void Admission::block(void* address, size_t size, bool from_heap) noexcept {
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
     slot->in_flight.fetch_add(static_cast<int64_t>(size), kRelaxed);  // until the watchdog's next look
   }
-  ledger.add({reinterpret_cast<uintptr_t>(address), static_cast<int64_t>(size), -1,
-              program_now_ns(), caller_, current_thread_id(), from_heap});
+  const int64_t now_ns = program_now_ns();
+  ledger.add({reinterpret_cast<uintptr_t>(address), static_cast<int64_t>(size), -1, now_ns, caller_,
+              current_thread_id(), from_heap});
+  if (thread_state.pass_over_ns == 0) thread_state.pass_over_ns = now_ns + Ledger::kPassedOverNs;
 }
 
 Admission::~Admission() {

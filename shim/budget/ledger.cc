@@ -9,6 +9,7 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr uint32_t kFromHeap = 1;
+constexpr uint32_t kPassedOver = 2;  // its thread asked for memory again
 constexpr int64_t kLookAgainNs = 2'000'000;
 
 }  // namespace
@@ -152,6 +153,32 @@ bool Ledger::is_active(size_t slot, int64_t now_ns) noexcept {
   return true;
 }
 
+bool Ledger::pass_over(int32_t thread_id, int64_t now_ns) noexcept {
+  bool some_are_new = false;
+  each(active_, [&](size_t slot) {
+    Entry& entry = entries_[slot];
+    if (entry.thread_id.load(kRelaxed) != thread_id) return;
+    if ((entry.flags.load(kRelaxed) & kPassedOver) != 0) return;
+    if (now_ns - entry.born_ns.load(kRelaxed) < kPassedOverNs) {
+      some_are_new = true;
+      return;
+    }
+    entry.sampled_ns.store(0, kRelaxed);  // what was seen before is no answer
+    entry.flags.fetch_or(kPassedOver, kRelaxed);
+  });
+  return some_are_new;
+}
+
+// Its thread went on without having touched it.
+bool Ledger::is_left_alone(size_t slot) noexcept {
+  const Entry& entry = entries_[slot];
+  if ((entry.flags.load(kRelaxed) & kPassedOver) == 0 || entry.touched.load(kRelaxed) != 0) return false;
+  set(active_, slot, false);
+  if ((entry.flags.load(kRelaxed) & kPassedOver) != 0) return true;
+  set(active_, slot, true);  // another block by now
+  return false;
+}
+
 // Looks at the pages of one block and notes whether more of it is there than last time. A block
 // that is complete is never looked at again.
 void Ledger::sample(size_t slot, int64_t now_ns, const probe::Residency& residency) noexcept {
@@ -182,6 +209,7 @@ int64_t Ledger::in_flight(int32_t self, int64_t now_ns, const probe::Residency& 
     Entry& entry = entries_[slot];
     if (entry.thread_id.load(kRelaxed) == self || !is_active(slot, now_ns)) return;
     if (now_ns - entry.sampled_ns.load(kRelaxed) >= kLookAgainNs) sample(slot, now_ns, residency);
+    if (is_left_alone(slot)) return;
     const int64_t touched = entry.touched.load(kRelaxed);
     sum += entry.size.load(kRelaxed) - (touched < 0 ? 0 : touched);
   });

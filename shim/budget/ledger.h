@@ -46,6 +46,10 @@ class Ledger {
   int64_t in_flight(int32_t self, int64_t now_ns, const probe::Residency& residency) noexcept;
   // The same without looking at any page: never less than in_flight.
   int64_t in_flight_bound(int32_t self, int64_t now_ns) noexcept;
+  // `thread_id` asks for memory again. Blocks that it got at least kPassedOverNs ago count only from now on
+  // if it has begun to fill them, or else once they are seen to move: it does something else (a library's
+  // work memory, a sparse buffer). Returns whether blocks of its own are too new for that.
+  bool pass_over(int32_t thread_id, int64_t now_ns) noexcept;
   // Looks at the next `count` quiet blocks, in turns: is one of them being filled after all? The
   // watchdog does it while memory is short.
   void look_at_quiet(size_t count, int64_t now_ns, const probe::Residency& residency) noexcept;
@@ -69,6 +73,9 @@ class Ledger {
 
   // In fork's child: the other threads are gone, nothing is in flight.
   void on_fork_child() noexcept;
+
+  // Long enough for two arrays that are made one after the other and then filled.
+  static constexpr int64_t kPassedOverNs = 5'000'000;
 
  private:
   static constexpr size_t kSlots = 16384;
@@ -95,6 +102,7 @@ class Ledger {
   void sample(size_t slot, int64_t now_ns, const probe::Residency& residency) noexcept;
   // Young or moving; clears the slot's active bit where it is neither any more.
   bool is_active(size_t slot, int64_t now_ns) noexcept;
+  bool is_left_alone(size_t slot) noexcept;  // after a look at its pages
   template <typename Visit>
   static void each(const Bits& bits, Visit visit) noexcept;
 

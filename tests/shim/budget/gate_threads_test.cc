@@ -121,6 +121,25 @@ TEST(GateThreadsTest, ConcurrentGrantsNeverExceedTheRoom) {
   });
 }
 
+TEST(GateThreadsTest, WhatAnotherThreadWentOnWithoutFillingIsNotHeldAgainstARequest) {
+  probe::Residency pages;
+  if (!pages.open()) GTEST_SKIP() << "/proc/self/pagemap does not tell on this kernel";
+  expect_in_child([] {
+    guard(budget_of(kRoom, kReserve));
+    const test::Mapped memory(static_cast<size_t>(kRoom / 2));
+    std::thread([&] {
+      {
+        Admission admission(record::RequestKind::kMmap, memory.size(), interpreter_caller());
+        admission.block(reinterpret_cast<void*>(memory.address()), memory.size(), false);
+      }
+      usleep(2 * Ledger::kPassedOverNs / 1000);
+      const Admission next(record::RequestKind::kMalloc, 2 * kMiB, interpreter_caller());
+    }).join();
+    const Admission other(record::RequestKind::kMalloc, kRoom / 2, interpreter_caller());
+    EXPECT_TRUE(other.granted());
+  });
+}
+
 TEST(GateThreadsTest, NeighboursSeeNothingOfRequestsThatAreOver) {
   expect_in_child([] {
     const Folder folder;

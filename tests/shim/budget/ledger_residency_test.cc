@@ -55,6 +55,33 @@ TEST_F(LedgerResidencyTest, ASkeletonIsInFlightOnlyWhileItIsYoung) {
   EXPECT_EQ(in_flight(60'000), 0);
 }
 
+TEST_F(LedgerResidencyTest, WhatAThreadWentOnWithoutBeginningToFillIsNotInFlight) {
+  const Mapped untouched(64 * kMiB);
+  const Mapped begun(64 * kMiB);
+  add(untouched);
+  add(begun);
+  EXPECT_EQ(in_flight(1), 128 * kMiB);
+  begun.touch(0, 32 * kMiB);
+  EXPECT_TRUE(ledger_->pass_over(kFiller, kBorn + 4 * kMs)) << "two may be made, then filled";
+  EXPECT_NEAR(static_cast<double>(in_flight(4)), 96.0 * kMiB, 2.1 * kMiB);
+  EXPECT_FALSE(ledger_->pass_over(kSelf, kBorn + 6 * kMs)) << "has none";
+  EXPECT_NEAR(static_cast<double>(in_flight(6)), 96.0 * kMiB, 2.1 * kMiB) << "may wait";
+  EXPECT_FALSE(ledger_->pass_over(kFiller, kBorn + 7 * kMs));
+  EXPECT_NEAR(static_cast<double>(in_flight(7)), 32.0 * kMiB, 2.1 * kMiB);
+  untouched.touch(0, 16 * kMiB);
+  look_at_quiet(8);
+  EXPECT_NEAR(static_cast<double>(in_flight(9)), 80.0 * kMiB, 2.1 * kMiB) << "it is filled";
+}
+
+TEST_F(LedgerResidencyTest, WhatWasBegunSinceTheLastLookIsNotPassedOver) {
+  const Mapped memory(64 * kMiB);
+  add(memory);
+  EXPECT_EQ(in_flight(6), 64 * kMiB);
+  memory.touch(0, 32 * kMiB);
+  ledger_->pass_over(kFiller, kBorn + 7 * kMs);
+  EXPECT_NEAR(static_cast<double>(in_flight(7)), 32.0 * kMiB, 2.1 * kMiB);
+}
+
 TEST_F(LedgerResidencyTest, AQuietBlockThatMovesAgainIsInFlightAgain) {
   const Mapped memory(64 * kMiB);
   add(memory);
