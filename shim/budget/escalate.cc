@@ -23,6 +23,7 @@ constexpr int64_t kLateNs = 5 * kMs;
 // The main thread waits for the interpreter's lock up to 5 ms, and some times while it looks for the
 // thread that fills memory; then that thread waits for it.
 constexpr int64_t kDeliveryNs = 30 * kMs;
+constexpr int64_t kTendingNs = 200 * kMs;  // what the disk may take to forget pages
 constexpr int64_t kStandNs = 400 * kMs;    // for the one that is to act: longer than its own stall
 constexpr Bytes kRoomAgain = 8 * kMiB;     // beyond the line
 constexpr Bytes kLeastLent = kMiB;
@@ -54,7 +55,7 @@ const char* reason_of(spill::Outcome outcome) {
 }  // namespace
 
 void Escalation::look_at_file(Look* look) noexcept {
-  spill::tend();
+  spill::tend(look->headroom < look->tide.grown_in(kTendingNs));
   const Bytes in_file = spill::active() ? spill::in_file() : 0;
   look::set_in_file(in_file);
   // What was filled before an exception was raised is no sign that it was swallowed, and a deep stack
@@ -97,8 +98,10 @@ Situation Escalation::see(const Look& look) noexcept {
   const GroupTable::Others others = group_table.others(look.now_ns, 0);
   seen.per_look += others.pace * (look.pause_ns + look.slip_ns) / kMs;
   if (look.headroom >= seen.reserve + std::max(early_line(seen), lending_line(seen))) return seen;
-  seen.ours = look.tide.ours(others.growth) && look.tide.recent() >= others.largest_growth;
   seen.growing = look.tide.grows();
+  seen.ours = (look.tide.ours(others.growth) && look.tide.recent() >= others.largest_growth) ||
+              (seen.growing && look.now_ns < acts_until_ns_);
+  seen.raises = gate.alarm.signal() != 0;
   // Blocks that are lent stand in the ledger as before, and need nothing.
   seen.filling = look.tide.filling() ||
                  (!seen.lent && ledger.in_flight(0, look.now_ns, look::pages()) > look.headroom);
@@ -176,8 +179,11 @@ void Escalation::stand(Look* look, Bytes line) noexcept {
   if (!kills(*look) || gate.values().on_limit == options::OnLimit::kWarn) return;
   if (look::headroom_with_text(*look) >= line) return;
   spill::stop_all(kStopNs);
-  room_comes_back(look, line, kStandNs);
+  look->standing = true;
+  const bool room = room_comes_back(look, line, kStandNs);
+  look->standing = false;
   spill::resume_all();
+  if (!room) acts_until_ns_ = look->now_ns + kStandNs;
 }
 
 // Nothing else is left: the next pages would be the kernel's reason to kill.

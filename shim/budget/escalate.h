@@ -29,6 +29,7 @@ class Escalation {
   int64_t barren_until_ns_ = 0;  // lending gave nothing: not tried again before
   spill::Outcome barren_ = spill::Outcome::kLent;
   Bytes own_at_lending_ = 0;
+  int64_t acts_until_ns_ = 0;    // stood still for one that did nothing: acts itself
   int64_t over_since_ns_ = 0;    // what is in the file would not have fit
   int64_t raised_ns_ = 0;        // of the exception that stopped what grew before it
   Growth file_{Tide::kWindowNs};

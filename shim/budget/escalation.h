@@ -22,6 +22,7 @@ struct Situation {
   bool growing = false;    // it grows, whether the others do more or not
   bool filling = false;    // growth that no request announced
   bool creeping = false;   // the same, slow: more than noise only since memory is short
+  bool raises = true;      // an exception can reach the program
   bool lendable = false;   // lending may help
   bool grew_since_lending = true;
   // Pages that are lent.
@@ -70,11 +71,23 @@ inline constexpr Bytes kFarthestLine = 192 * kMiB;
 constexpr Bytes gated_line(const Situation& seen) {
   return std::max<Bytes>(0, seen.small_line - kMiB);
 }
+// From here an exception is in time. Never before the reserve is touched.
+constexpr Bytes delivery_line(const Situation& seen) {
+  return std::min(end_line(seen) + seen.per_delivery, seen.reserve);
+}
+// Where no exception can come first, the end is what must be in time.
+constexpr Bytes last_end_line(const Situation& seen) {
+  return seen.raises ? end_line(seen) : std::max(end_line(seen), delivery_line(seen));
+}
+// Growth that requests announced is judged there, and what dips deep is small. Who never got below the
+// reserve is not in question here.
+constexpr Bytes announced_end_line(const Situation& seen) {
+  return std::min(end_line(seen), seen.reserve / 2);
+}
 // Where the exception is sent for growth that cannot be carried further: never before the reserve is
 // touched, unless one look is worth more than that.
 constexpr Bytes early_line(const Situation& seen) {
-  const Bytes in_time = std::min(end_line(seen) + seen.per_delivery, seen.reserve);
-  const Bytes least = std::max({gated_line(seen), last_line(seen), in_time});
+  const Bytes least = std::max({gated_line(seen), last_line(seen), delivery_line(seen)});
   return seen.filling ? std::max(least, seen.reserve / 2) : least;
 }
 
@@ -102,13 +115,17 @@ constexpr Steps next_steps(const Situation& seen) {
   };
   if (!seen.filling && !seen.creeping) {
     alarm_below(gated_line(seen));
+    if (seen.headroom >= announced_end_line(seen)) return steps;
+    steps.lend = seen.lendable && seen.grew_since_lending;
+    steps.end = !seen.raises && !steps.lend;
+    if (steps.end) steps.line = announced_end_line(seen);
     return steps;
   }
   if (!seen.lendable) {
     alarm_below(early_line(seen));
-    if (seen.headroom >= end_line(seen)) return steps;
+    if (seen.headroom >= last_end_line(seen)) return steps;
     steps.end = true;
-    steps.line = end_line(seen);
+    steps.line = last_end_line(seen);
     return steps;
   }
   steps.lend = seen.headroom < lending_line(seen) && seen.grew_since_lending;

@@ -256,13 +256,18 @@ bool Gate::is_arena(const Request& request) noexcept {
 bool Gate::decide(Request request, int64_t now_ns, Bytes* held) noexcept {
   const Bytes before = hold(request.size);
   *held = request.size;
-  if (fits_cached(request, now_ns, before)) return true;
+  if (fits_cached(request, now_ns, before)) return announce(request.size);
   request.arena = is_arena(request);
   if (request.arena && now_ns < no_arena_until_ns_.load(kRelaxed)) return false;
   decided_ns_.store(now_ns, kRelaxed);
   Judgement judgement;
-  if (fits_now(request, now_ns, before, &judgement)) return true;
+  if (fits_now(request, now_ns, before, &judgement)) return announce(request.size);
   return over_line(request, now_ns, held, &judgement);
+}
+
+bool Gate::announce(Bytes size) noexcept {
+  granted_.fetch_add(size, kRelaxed);
+  return true;
 }
 
 // Who came before is returned, so that of two requests that cannot both have it one gets the bytes.
@@ -316,7 +321,6 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller) 
     const int64_t now_ns = program_now_ns();
     pass_over(self, now_ns);
     granted_ = gate.decide(request, now_ns, &pending_);
-    if (granted_) gate.granted_.fetch_add(request.size, kRelaxed);
   }
   errno = saved_errno;
 }

@@ -97,7 +97,8 @@ class Gate {
   void set_blind(Bytes blind) noexcept { blind_.store(blind, std::memory_order_relaxed); }
   // By the last answer a request of this size is no question.
   bool has_plenty_for(Bytes size) const noexcept;
-  // Everything granted since the start; the watchdog compares it with what really grew.
+  // Everything granted since the start that fit; the watchdog compares it with what really grew. What
+  // was granted over the line, because its caller cannot be refused, is growth that nobody judged.
   int64_t granted_total() const noexcept { return granted_.load(std::memory_order_relaxed); }
   // Bytes by which files in memory grew through this process: its own growth, though in no page table.
   void count_file_growth(Bytes size) noexcept { file_growth_.fetch_add(size, std::memory_order_relaxed); }
@@ -131,6 +132,7 @@ class Gate {
   bool decide(Request request, int64_t now_ns, Bytes* held) noexcept;
   void open_probes() noexcept;
   bool reopen_in_child() noexcept;
+  bool announce(Bytes size) noexcept;
   Bytes hold(Bytes size) noexcept;
   void release(Bytes size) noexcept;
   bool fits_cached(const Request& request, int64_t now_ns, Bytes pending) noexcept;

@@ -237,8 +237,10 @@ GroupTable::Others GroupTable::others(int64_t now_ns, uint64_t tree) const noexc
     sum.in_flight += plausible(slot.in_flight.load(kRelaxed));
     const int64_t growth = plausible(slot.growth.load(kRelaxed));
     sum.growth += growth;
-    sum.pace += plausible(slot.pace.load(kRelaxed));
-    if (growth > sum.largest_growth) sum.largest_growth = growth;
+    const int64_t pace = plausible(slot.pace.load(kRelaxed));
+    sum.pace += pace;
+    // Who stands still for another one does not act.
+    if (pace > 0 && growth > sum.largest_growth) sum.largest_growth = growth;
   }
   return sum;
 }

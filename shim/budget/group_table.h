@@ -28,7 +28,7 @@ class GroupTable {
     std::atomic<int64_t> pending;      // bytes of requests being decided
     std::atomic<int64_t> in_flight;    // untouched bytes of young or moving blocks
     std::atomic<int64_t> growth;       // bytes grown in the last ~200 ms
-    std::atomic<int64_t> pace;         // bytes that it may grow by in a millisecond, by the newest looks
+    std::atomic<int64_t> pace;         // bytes that it may grow by in a millisecond; 0: it stands still
     std::atomic<int64_t> bytes;        // RssAnon + RssShmem, less what a relative counts
     std::atomic<uint64_t> start_ticks; // of the process: a number is given again
     std::atomic<uint64_t> tree;        // the same for all of one tree
@@ -56,7 +56,7 @@ class GroupTable {
     int64_t pending;
     int64_t in_flight;
     int64_t growth;           // sum
-    int64_t largest_growth;   // of one process
+    int64_t largest_growth;   // of one process that goes on
     int64_t pace;             // sum
     int64_t tree_bytes;       // what those of the same tree and budget hold
     uint32_t members;

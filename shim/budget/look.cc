@@ -102,7 +102,7 @@ void read_growth(Look* look) {
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
     slot->in_flight.store(ledger.in_flight(0, look->now_ns, g_residency), kRelaxed);
     slot->growth.store(look->tide.recent(), kRelaxed);
-    slot->pace.store(look->tide.grown_in(kMs), kRelaxed);
+    slot->pace.store(look->standing ? 0 : look->tide.grown_in(kMs), kRelaxed);
     slot->heartbeat_ns.store(look->now_ns, std::memory_order_release);
   }
 }

@@ -24,6 +24,7 @@ struct Look {
   Bytes headroom = kNoLimit;
   Bytes text = 0;           // resident, of programs and libraries
   Bytes usage = 0;          // of the binding level, as counted
+  bool standing = false;    // its threads do, for another process that is to act
   Tide tide;
   Copies copies;
   Judgement judgement{};

@@ -60,7 +60,7 @@ bool Gate::over_line(const Request& request, int64_t now_ns, Bytes* held,
   if (may_fit_after_relief(request, now_ns, *judgement)) {
     const Bytes before = hold(request.size);
     *held = request.size;
-    if (fits_now(request, program_now_ns(), before, judgement)) return true;
+    if (fits_now(request, program_now_ns(), before, judgement)) return announce(request.size);
     release(*held);
     *held = 0;
   }

@@ -102,12 +102,20 @@ bool has_locked_memory() noexcept {
   return probe::read_keyed_once({"/proc/thread-self", "status"}, &locked, 1) != 0 || locked.value != 0;
 }
 
-void read_usage() noexcept {
+// Giving space back waits for pages that are on their way to the disk (138 ms were seen).
+void read_usage(bool in_haste) noexcept {
   Bytes copied = 0;
+  Bytes freed = 0;
   bool orphans = false;
   bool any = false;
+  const bool waits = in_haste && g_store.used() <= g_store.left(g_store.used());
   ranges.each([&](Range& range) {
     if (range.state.load(kRelaxed) == Range::State::kFreed) {
+      if (waits) {
+        any = true;
+        freed += static_cast<Bytes>(range.size());
+        return;
+      }
       g_store.punch(range.offset, range.size());
       range.state.store(Range::State::kNone, std::memory_order_release);
       return;
@@ -122,7 +130,7 @@ void read_usage() noexcept {
     g_active.store(false, std::memory_order_release);
   }
   const Bytes used = g_store.used() + g_orphaned;
-  g_in_file.store(any ? used : 0, kRelaxed);
+  g_in_file.store(any ? std::max<Bytes>(used - freed, 0) : 0, kRelaxed);
   g_copied.store(copied, kRelaxed);
   g_left.store(any ? g_store.left(used) : 0, kRelaxed);
 }
@@ -130,11 +138,11 @@ void read_usage() noexcept {
 bool answer_fork() noexcept {
   notice_new_thread();
   if (!active()) return true;
-  read_usage();
+  read_usage(false);
   if (!active()) return true;
   if (g_orphaned != 0 || in_file() > g_room.load(kRelaxed) || !give_back(g_store)) return false;
   ranges.clear();
-  read_usage();
+  read_usage(false);
   return true;
 }
 
@@ -178,7 +186,7 @@ Result lend(Bytes copy_budget) noexcept {
   Result result;
   answer_request();
   if (obstacle()[0] != '\0') return result.outcome = Outcome::kNoDisk, result;
-  if (active()) read_usage();
+  if (active()) read_usage(true);
   if (!open_store()) return result.outcome = Outcome::kNoDisk, result;
   if (left() <= 0) return result.outcome = Outcome::kAtCap, result;
   if (has_locked_memory()) return result;
@@ -197,16 +205,16 @@ Result lend(Bytes copy_budget) noexcept {
   result.lent = mover.totals().lent;
   result.copied = mover.totals().copied;
   result.scattered = mover.totals().scattered;
-  if (active()) read_usage();
+  if (active()) read_usage(true);
   return result;
 }
 
-void tend() noexcept {
+void tend(bool in_haste) noexcept {
   answer_request();
   if (!active()) return;
   notice_new_thread();
   answer_sigbus();
-  read_usage();
+  read_usage(in_haste);
 }
 
 Bytes touched() noexcept { return std::max<Bytes>(0, in_file() - g_copied.load(kRelaxed)); }

@@ -46,8 +46,9 @@ void configure(const options::Values& values, Bytes limit) noexcept;
 Result lend(Bytes copy_budget) noexcept;
 // Each tick: answers a fork that waits and, while active(), gives disk space of freed blocks back,
 // closes the file when none is left, reads what is in use. Costs one load where there is nothing to
-// do. From the raw thread only.
-void tend() noexcept;
+// do. Giving space back may wait for the disk: not `in_haste`, as long as more is left than used; what
+// was freed then counts as not in the file. From the raw thread only.
+void tend(bool in_haste = false) noexcept;
 // Why lend() could not work now, for the report; "" where it could. Looks for a directory when first
 // asked (about a millisecond), and again ten seconds after it found none. From the raw thread only.
 const char* obstacle() noexcept;

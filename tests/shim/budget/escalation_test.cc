@@ -85,6 +85,34 @@ TEST(EscalationTest, GrowthThroughTheGateGetsItsExceptionOnlyUnderTheSmallLine) 
   EXPECT_FALSE(next_steps(small_group(-kMiB)).end) << "what dips there is small";
 }
 
+TEST(EscalationTest, GrowthThroughTheGateIsLentAtTheEndAndEndedWhereNoExceptionCanArrive) {
+  Situation seen = small_group(3 * kMiB);
+  seen.lendable = true;
+  EXPECT_TRUE(next_steps(seen).lend);
+  EXPECT_FALSE(next_steps(seen).end);
+  seen.raises = false;
+  EXPECT_FALSE(next_steps(seen).end) << "lending first";
+  seen.lendable = false;
+  EXPECT_TRUE(next_steps(seen).end);
+  seen.headroom = 4 * kMiB;
+  EXPECT_FALSE(next_steps(seen).lend || next_steps(seen).end);
+  seen.per_look = 40 * kMiB;
+  seen.headroom = seen.reserve / 2;
+  EXPECT_FALSE(next_steps(seen).end) << "the reserve is not its, but what fits is";
+}
+
+TEST(EscalationTest, WhereNoExceptionCanArriveTheEndIsInTimeInstead) {
+  Situation fast = filling(20 * kMiB, false);
+  fast.per_delivery = 18 * kMiB;
+  EXPECT_FALSE(next_steps(fast).end);
+  fast.raises = false;
+  EXPECT_TRUE(next_steps(fast).end);
+  EXPECT_GT(next_steps(fast).line, fast.headroom);
+  fast.per_delivery = 200 * kMiB;
+  fast.headroom = fast.reserve;
+  EXPECT_FALSE(next_steps(fast).end) << "not before the reserve is touched";
+}
+
 TEST(EscalationTest, WhereNothingCanBeLentTheExceptionComesEarly) {
   EXPECT_TRUE(nothing(next_steps(filling(13 * kMiB, false))));
   EXPECT_TRUE(next_steps(filling(11 * kMiB, false)).alarm);

@@ -39,7 +39,8 @@ class GroupTableTest : public testing::Test {
   }
   bool join(GroupTable& table) const { return table.open(folder_.path().c_str(), kKey); }
   // A member that publishes once and stays until it is killed.
-  pid_t start_member(int64_t pending, int64_t in_flight, int64_t growth, int64_t bytes) {
+  pid_t start_member(int64_t pending, int64_t in_flight, int64_t growth, int64_t bytes,
+                     int64_t pace = 1) {
     const Signpost published;
     const pid_t child = start_child([&] {
       GroupTable table;
@@ -47,6 +48,7 @@ class GroupTableTest : public testing::Test {
       table.own()->pending = pending;
       table.own()->in_flight = in_flight;
       table.own()->growth = growth;
+      table.own()->pace = pace;
       table.own()->bytes = bytes;
       table.own()->heartbeat_ns = sys::monotonic_ns();
       published.set();
@@ -108,6 +110,18 @@ TEST_F(GroupTableTest, TwoMembersAreAddedUp) {
   EXPECT_TRUE(table_.guarded(second));
   end(first);
   end(second);
+}
+
+TEST_F(GroupTableTest, WhoStandsStillIsNotTheOneToAct) {
+  ASSERT_TRUE(join(table_));
+  const pid_t grows = start_member(0, 0, 3000, 0, 7);
+  const pid_t stands = start_member(0, 0, 5000, 0, 0);
+  const GroupTable::Others others = table_.others(sys::monotonic_ns(), 0);
+  EXPECT_EQ(others.growth, 8000) << "what it grew by is the group's";
+  EXPECT_EQ(others.pace, 7);
+  EXPECT_EQ(others.largest_growth, 3000);
+  end(grows);
+  end(stands);
 }
 
 TEST_F(GroupTableTest, WhatAKilledNeighbourHadComesBackAtOnce) {

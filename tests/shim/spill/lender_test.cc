@@ -207,6 +207,36 @@ TEST_F(Lender, FreedBlocksGiveTheirSpaceBack) {
   });
 }
 
+TEST_F(Lender, InHasteFreedSpaceIsNotGivenBackAndCountsForNothing) {
+  expect_in_child([] {
+    configure();
+    Raw raw;
+    HeapBlock gone(kBlock);
+    ASSERT_EQ(lend(raw).outcome, Outcome::kLent);
+    fill(gone.data(), 0, kBlock, 9);
+    tend(raw);
+    gone.release();
+    raw.run([] { spill::tend(true); });
+    EXPECT_TRUE(active()) << "the file is kept";
+    EXPECT_EQ(in_file(), 0);
+    tend(raw);
+    EXPECT_FALSE(active());
+  });
+}
+
+TEST_F(Lender, InHasteSpaceIsGivenBackWhereLittleIsLeft) {
+  expect_in_child([] {
+    configure(kGiB, static_cast<Bytes>(kBlock) + 16 * kMiB);
+    Raw raw;
+    HeapBlock gone(kBlock);
+    ASSERT_EQ(lend(raw).outcome, Outcome::kLent);
+    fill(gone.data(), 0, kBlock, 9);
+    gone.release();
+    raw.run([] { spill::tend(true); });
+    EXPECT_FALSE(active());
+  });
+}
+
 TEST_F(Lender, ARangeThatTheProgramUnmapsIsForgotten) {
   expect_in_child([] {
     configure();
