@@ -23,6 +23,7 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ TIMEOUT_S = 90
 BASE = {"c": 4 * cgroup.MIB, "python": 40 * cgroup.MIB}  # of the process before its plan
 HEAP_OVERHEAD = 1.25                                      # of malloc's own: headers, arenas, what is cached
 ENDED = 137                                               # by `oomguard run`: with a report
+figures = []             # lines for the summary at the end of a test run
 FOLDER = harness.build() / "tests/torture" if os.environ.get("OOMGUARD_BUILD") else None
 
 
@@ -116,17 +118,19 @@ class Outcome:
     def refusals(self):
         return sum(session.refusal_count for session in self.sessions)
 
+    def kill(self):
+        """The fault that depends on how busy the machine is: [] or one line."""
+        return [f"the kernel killed {self.oom_kills}"] if self.oom_kills else []
+
     def faults(self):
-        """What may not be; [] where the seed passes."""
+        """What may never be, besides a kill and its consequences; [] where the seed passes."""
         wrong = []
         if self.hang:
             wrong.append(f"hangs\n{self.hang}")
-        if self.oom_kills:
-            wrong.append(f"the kernel killed {self.oom_kills}")
         granted, touched = self.case.bounds()
         ended = self.status == ENDED or (self.case.engine == "python" and self.status == 1
                                          and "MemoryError" in self.output)
-        if self.status != 0 and not ended and not self.hang:
+        if self.status != 0 and not ended and not self.hang and not (self.oom_kills and self.lost_one()):
             wrong.append(f"ended with status {self.status}")
         line = max((refusal.line_bytes for session in self.sessions for refusal in session.refusals),
                    default=0)
@@ -137,9 +141,15 @@ class Outcome:
             wrong.append("was ended although everything fits")
         return wrong
 
+    def lost_one(self):
+        """Its end is what the kill of the program, or of a child that it waited for, leads to."""
+        return self.status in (ENDED, -signal.SIGKILL) or "a child ended by signal 9" in self.output
+
     def kind(self):
         if self.faults():
             return "failed"
+        if self.kill():
+            return "killed"
         if self.status != 0:
             return "ended with a report"
         return "refused and went on" if self.refusals() else "ran as planned"
@@ -185,22 +195,22 @@ def replay(seed, largest, bare):
     outcome = run(case, bare, TORTURE_TRACE="1")
     print(outcome.output[-6000:])
     print(describe(outcome), "--", outcome.kind())
-    for fault in outcome.faults():
+    for fault in outcome.faults() + outcome.kill():
         print("  " + fault)
-    return 1 if outcome.faults() else 0
+    return 1 if outcome.faults() or outcome.oom_kills else 0
+
+
+def failure(outcome, faults, largest):
+    """What is printed of a seed that failed: everything that is needed to see it again."""
+    return (describe(outcome) + "".join("\n  " + fault for fault in faults) +
+            f"\n  again: tests/torture/run.py --replay {outcome.case.seed} --largest {largest}\n" +
+            outcome.output[-1500:])
 
 
 def run_all(seeds, largest, jobs):
-    """Returns (lines about failures, how often each kind of outcome came)."""
-    failures, kinds = [], collections.Counter()
+    """Every seed's Outcome, in their order."""
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for outcome in pool.map(lambda seed: run(case_of(seed, largest)), seeds):
-            kinds[outcome.kind()] += 1
-            if outcome.faults():
-                failures.append(describe(outcome) + "".join("\n  " + f for f in outcome.faults()) +
-                                "\n" + outcome.output[-1500:])
-                print(failures[-1], flush=True)
-    return failures, kinds
+        yield from pool.map(lambda seed: run(case_of(seed, largest)), seeds)
 
 
 def main():
@@ -221,11 +231,16 @@ def main():
         return replay(options.replay, options.largest, options.bare)
     seeds = range(options.first, options.first + options.seeds)
     seeds = [seed for seed in seeds if options.engine in (None, case_of(seed, 1024).engine)]
-    failures, kinds = run_all(seeds, options.largest, options.jobs)
+    kinds, failed = collections.Counter(), []
+    for outcome in run_all(seeds, options.largest, options.jobs):
+        kinds[outcome.kind()] += 1
+        if faults := outcome.faults() + outcome.kill():
+            failed.append(outcome.case.seed)
+            print(failure(outcome, faults, options.largest), flush=True)
     print(json.dumps(dict(kinds)))
-    if failures:
-        print("failed:", *(re.match(r"seed (\d+)", line).group(1) for line in failures))
-    return 1 if failures else 0
+    if failed:
+        print("failed:", *failed)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
