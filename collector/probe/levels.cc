@@ -19,7 +19,7 @@ void count_fault(State& state) { state.faults.fetch_add(1, kRelaxed); }
 Level* append(Reading* out, LimitKind kind, Bytes limit, Bytes usage) {
   if (out->level_count >= kMaxLevels) return nullptr;
   Level* level = &out->levels[out->level_count++];
-  *level = Level{kind, false, false, limit, usage, 0, 0, kNoPath};
+  *level = Level{kind, false, limit, usage, 0, 0, kNoPath};
   return level;
 }
 
@@ -36,8 +36,8 @@ int read_reclaimable(State& state, Group& group, Level* level) {
   // A group cannot give back more than it holds, whatever a text says.
   cache = min_of(cache, not_negative(level->usage));
   const Bytes given = min_of(cache, state.given_back.load(kRelaxed));
-  level->reclaimable = given + not_negative(cache - given - state.resident_text.load(kRelaxed));
-  level->text_held = true;
+  level->text_held = min_of(cache - given, state.resident_text.load(kRelaxed));
+  level->reclaimable = cache - level->text_held;
   return 0;
 }
 

@@ -29,13 +29,15 @@ enum class LimitKind : uint8_t {
 struct Level {
   LimitKind kind;
   bool is_high;         // v2: memory.high binds here, not memory.max
-  bool text_held;       // the resident text was already taken out of `reclaimable`
   Bytes limit;          // kUnlimited where none is set
   Bytes usage;
   Bytes reclaimable;    // active_file + inactive_file of this level, less resident text
   Bytes swap_room;      // swap this level may still use (0 without swap)
   uint16_t path_index;  // Probe::level_path(path_index); 0xffff where the level is no control group
   Bytes swap_used = 0;  // swap this level uses already
+  // Resident text that was taken out of `reclaimable`: not what is charged to another group, as the
+  // text of libraries mostly is.
+  Bytes text_held = 0;
 };
 
 struct Reading {

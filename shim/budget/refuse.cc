@@ -27,11 +27,10 @@ constexpr int64_t kInARowNs = 10'000'000;
 bool is_more_than_all(const Request& request, const Judgement& judgement) noexcept {
   const probe::Level* level = probe::binding(judgement.reading, judgement.headroom);
   if (level == nullptr || !probe::is_shared(level->kind)) return false;
-  const Bytes text = level->text_held ? judgement.source->state().resident_text.load(kRelaxed) : 0;
   // What others ask for may be refused to them, and what they got they may leave unfilled: that is not
   // held against a small request.
   const Bytes being_filled = request.size > kMiB ? judgement.in_flight : 0;
-  return request.size + being_filled + kDipLine > judgement.headroom.bytes + text;
+  return request.size + being_filled + kDipLine > judgement.headroom.bytes + level->text_held;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 """C programs that meet their limit in awkward ways (tests/programs), in a group of their own: killed when
 bare; guarded by `oomguard run`, refused where they can live with it, and never killed."""
+import json
 import pathlib
 import subprocess
 import time
@@ -51,6 +52,23 @@ def test_is_refused_in_odd_places(disk, case):
 @pytest.mark.parametrize("name, case", [("refuse_while", "signals"), ("refuse_where", "by_new")])
 def test_the_same_is_killed_when_bare(disk, name, case):
     check_bare_is_killed(disk, program(name), case)
+
+
+# Small requests are granted up to the last 256 KiB, because C code may not expect to be refused them; where
+# they come so fast that the kernel might kill first, the program is ended before that.
+FILLS = {"requests": 0.75, "small": 0.9, "threads": 0.5}
+
+
+@pytest.mark.parametrize("case", FILLS)
+def test_a_program_that_fills_what_it_gets_is_not_killed(disk, case):
+    check_bare_is_killed(disk, program("fill"), case)
+    done = run(disk, True, program("fill"), case)
+    assert done.oom_kills == 0 and done.peak_bytes >= LIMIT * FILLS[case], done
+    if case == "small" and done.finished.status == 137:
+        assert "oomguard ended this program" in done.finished.stderr, done
+    else:
+        assert done.finished.status == 0, done
+        assert json.loads(done.finished.stdout.splitlines()[-1])["exception"] == "refused", done
 
 
 def cached_file(disk):

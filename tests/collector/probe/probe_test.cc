@@ -61,11 +61,13 @@ TEST_F(ProbeTest, ResidentTextIsNotReclaimableButNeverMoreThanTheCache) {
   tree_.stat_v2("/p/g", 10 * kMiB, 5 * kMiB);
   open();
   EXPECT_EQ(group().reclaimable, 15 * kMiB);
-  EXPECT_TRUE(group().text_held);
+  EXPECT_EQ(group().text_held, 0);
   g_probe.set_resident_text(9 * kMiB);
   EXPECT_EQ(group().reclaimable, 6 * kMiB);
+  EXPECT_EQ(group().text_held, 9 * kMiB);
   g_probe.set_resident_text(99 * kMiB);
   EXPECT_EQ(group().reclaimable, 0);
+  EXPECT_EQ(group().text_held, 15 * kMiB);
   g_probe.set_resident_text(-5);
   EXPECT_EQ(group().reclaimable, 15 * kMiB);
 }

@@ -12,7 +12,7 @@ Reading reading_of(std::initializer_list<Level> levels) {
 }
 
 Level level(Bytes limit, Bytes usage, Bytes reclaimable = 0, Bytes swap = 0) {
-  return Level{LimitKind::kCgroupV2, false, false, limit, usage, reclaimable, swap, kNoPath};
+  return Level{LimitKind::kCgroupV2, false, limit, usage, reclaimable, swap, kNoPath};
 }
 
 TEST(Headroom, IsThatOfTheTightestLevel) {

@@ -99,6 +99,22 @@ TEST_F(GateGroupTest, WhatIsMoreThanAllThatIsLeftIsRefusedToAnybodyWhoMayHandleI
   });
 }
 
+// The text of libraries is in the cache of whoever read it first: this group cannot give it back.
+TEST_F(GateGroupTest, TextThatIsChargedToAnotherGroupIsNoRoom) {
+  OOMGUARD_SKIP_UNDER_SANITIZERS();
+  in_group([this] {
+    const void* libc = reinterpret_cast<const void*>(&strlen);
+    Mapped held(128 * kMiB);
+    size_t filled = 0;
+    for (; group_.usage() < 120 * kMiB && filled < 128 * kMiB; filled += kMiB) {
+      held.touch(filled, filled + kMiB);
+    }
+    gate.probe.set_resident_text(64 * kMiB);
+    EXPECT_FALSE(ask(12 * kMiB, libc));
+    EXPECT_TRUE(ask(64, libc));
+  });
+}
+
 TEST_F(GateGroupTest, PageCacheIsNoReasonToRefuse) {
   in_group([this] {
     const Folder folder;

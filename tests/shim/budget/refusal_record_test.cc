@@ -37,8 +37,8 @@ uint64_t record_one(uint64_t incident, Bytes size = 77 * kMiB,
   judgement.pending = 5 * kMiB;
   judgement.reading.level_count = 1;
   judgement.headroom.level = 0;
-  judgement.reading.levels[0] = {probe::LimitKind::kBudget, false, false,    512 * kMiB,
-                                 482 * kMiB,                0,     7 * kMiB, probe::kNoPath};
+  judgement.reading.levels[0] = {probe::LimitKind::kBudget, false,    512 * kMiB,    482 * kMiB,
+                                 0,                         7 * kMiB, probe::kNoPath};
   return write_refusal({record::RequestKind::kCalloc, outcome, size,
                         reinterpret_cast<uintptr_t>(interpreter_caller()),
                         static_cast<int32_t>(gettid()), incident, &judgement},
