@@ -167,8 +167,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--only", choices=("growth", "touching", "interpreters", "load", "notebook",
-                                           "share", "allocators", "cycles"))
+                                           "share", "allocators", "cycles", "cpus"))
+    parser.add_argument("--cpus", type=int, default=2, help="of the guest of --only cpus")
     options = parser.parse_args()
+    if options.only == "cpus":
+        sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "vm"))
+        import several_cpus
+        return several_cpus.main(options.times, options.cpus)
     reason = cgroup.why_unavailable()
     if reason:
         print(f"nothing to repeat here: {reason}", file=sys.stderr)

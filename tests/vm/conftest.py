@@ -20,7 +20,8 @@ def _boot(script, memory_mib, **extra):
     python = os.environ["OOMGUARD_VENV"] + "/bin/python"
     environment = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "PYTHONDONTWRITEBYTECODE": "1",
                    "VM_PYTHON": python,
-                   "VM_LIBRARY": os.environ["OOMGUARD_BUILD"] + "/lib/liboomguard.so", **extra}
+                   "VM_LIBRARY": os.environ["OOMGUARD_BUILD"] + "/lib/liboomguard.so",
+                   "VM_COMMAND": os.environ["OOMGUARD_BUILD"] + "/bin/oomguard", **extra}
     return uml.run([python, HERE / "guest" / script], memory_mib * MIB, LIMIT_S, environment)
 
 

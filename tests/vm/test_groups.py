@@ -1,4 +1,6 @@
 """Memory groups of version 2, on a real kernel (tests/vm/guest/groups.py has the cases)."""
+import signal
+
 import pytest
 
 from judge import raised, raised_or_ended, was_killed
@@ -93,3 +95,27 @@ def test_memory_granted_earlier_and_filled_later_ends_nobody_by_a_kill(groups, n
     if "skipped" in case:
         pytest.skip(case["skipped"])
     raised_or_ended(case["guarded"])
+
+
+def test_a_mapped_file_that_does_not_fit_is_named_once_and_nothing_is_refused(groups):
+    case = groups.case("thrashing")
+    if "skipped" in case:
+        pytest.skip(case["skipped"])
+    thrashing = case["over_and_over"]
+    assert thrashing["status"] == -signal.SIGTERM, thrashing
+    assert thrashing["events"]["oom_kill"] == 0 and thrashing["said"].count("\n") == 1, thrashing
+    for part in (" reads model.safetensors from disk over and over", "(96 MiB)",
+                 "the limit of 64 MiB", "nothing is refused for it"):
+        assert part in thrashing["said"], thrashing
+    [report] = thrashing["report"]
+    assert thrashing["said"] in report and "Nothing was refused." in report, thrashing
+
+
+@pytest.mark.parametrize("name", ["once", "once_more"])
+def test_a_mapped_file_that_is_read_once_is_not_named(groups, name):
+    case = groups.case("thrashing")
+    if "skipped" in case:
+        pytest.skip(case["skipped"])
+    assert case[name]["said"] == "1 passes\n" and case[name]["report"] == [], case[name]
+    if name == "once_more":  # the kernel remembers what it evicted
+        assert case[name]["read_again"] * 4096 > 32 * MIB, case[name]

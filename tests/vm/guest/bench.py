@@ -17,6 +17,7 @@ RESULTS = pathlib.Path(os.environ.get("VM_RESULTS", "/results"))
 PROGRAMS = pathlib.Path(__file__).resolve().parent.parent / "programs"
 PYTHON = os.environ.get("VM_PYTHON", "python3")
 LIBRARY = os.environ.get("VM_LIBRARY", "")
+COMMAND = os.environ.get("VM_COMMAND", "")
 DISK = os.environ.get("VM_DISK", "")
 
 _all = {}
@@ -82,15 +83,22 @@ def environment(guarded, sessions, **extra):
     kept = {"PATH": os.environ["PATH"], "HOME": "/root", "PYTHONDONTWRITEBYTECODE": "1",
             "OPENBLAS_NUM_THREADS": "1"}
     if guarded:
-        kept.update(LD_PRELOAD=LIBRARY, OOMGUARD_DIR=sessions)
+        kept.update(OOMGUARD_DIR=sessions)
+    if guarded is True:
+        kept.update(LD_PRELOAD=LIBRARY)
     kept.update({name: str(value) for name, value in extra.items()})
     return kept
 
 
 class Program:
-    """One program, started in a group (None: in the root group)."""
+    """One program, started in a group (None: in the root group).
+
+    `guarded`: True (preloaded), False, or "run" (by `oomguard run`: a program that is not Python).
+    """
 
     def __init__(self, argv, group, guarded, prepare=None, **extra):
+        if guarded == "run":
+            argv = [COMMAND, "run", "--", *argv]
         self.sessions = f"{DISK or '/tmp'}/sessions-{time.monotonic_ns()}"
         os.mkdir(self.sessions, 0o700)
         self.output = self.sessions + "/output"
@@ -113,6 +121,9 @@ class Program:
     def said(self):
         return pathlib.Path(self.output).read_text(errors="replace")
 
+    def flight_files(self):
+        return list(pathlib.Path(self.sessions).glob("sessions/*.flight"))
+
     def wait_for(self, text, timeout_s=30):
         end = time.monotonic() + timeout_s
         while text not in self.said() and self.process.poll() is None and time.monotonic() < end:
@@ -133,8 +144,7 @@ class Program:
                 result = json.loads(line)
         done = {"status": self.process.returncode, "timed_out": timed_out,
                 "seconds": round(time.monotonic() - self.started, 2), "result": result,
-                "said": said[-3000:], "sessions": len(list(pathlib.Path(self.sessions).glob(
-                    "sessions/*.flight")))}
+                "said": said[-3000:], "sessions": len(self.flight_files())}
         shutil.rmtree(self.sessions, ignore_errors=True)
         return done
 

@@ -2,8 +2,10 @@
 
     python groups.py [CASE...]
 """
+import contextlib
 import ctypes
 import os
+import subprocess
 import sys
 import time
 
@@ -11,6 +13,7 @@ import bench
 from bench import DISK, MIB, PROGRAMS, PYTHON, Group, Program, case, run, run_in
 
 LIMIT = 160 * MIB
+READ_FILE = PROGRAMS.parent.parent / "end_to_end/programs/read_file.py"
 GROW = PROGRAMS / "grow.py"
 CLONE_NEWNS, CLONE_NEWCGROUP = 0x00020000, 0x02000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
@@ -33,20 +36,62 @@ for way in ("bytearray", "list", "dict", "numpy_ones", "numpy_empty", "threads")
     case(ways)
 
 
-@case
-def cache_is_no_need():
-    """The limit is full of page cache when the growth begins."""
-    big = f"{DISK or '/tmp'}/big"
-    with open(big, "wb") as file:
-        for _ in range(LIMIT // MIB):
+@contextlib.contextmanager
+def file_on_disk(name, size):
+    """Content that is in nobody's memory."""
+    path = f"{DISK or '/tmp'}/{name}"
+    with open(path, "wb") as file:
+        for _ in range(size // MIB):
             file.write(os.urandom(MIB))
     os.sync()
     with open("/proc/sys/vm/drop_caches", "w") as drop:
         drop.write("1")
     try:
-        return {"guarded": run_in({"memory_max": LIMIT}, grow("read_then_grow"), BIG_FILE=big)}
+        yield path
     finally:
-        os.unlink(big)
+        os.unlink(path)
+
+
+@case
+def cache_is_no_need():
+    """The limit is full of page cache when the growth begins."""
+    with file_on_disk("big", LIMIT) as big:
+        return {"guarded": run_in({"memory_max": LIMIT}, grow("read_then_grow"), BIG_FILE=big)}
+
+
+@case
+def thrashing():
+    """A mapped file that does not fit, read over and over; and read once, twice: the kernel
+    remembers what it evicted the first time."""
+    if not DISK:
+        return {"skipped": "no disk: mkfs.ext4 is missing on this machine"}
+    done = {}
+    with file_on_disk("model.safetensors", 96 * MIB) as weights, \
+            Group("case", memory_max=64 * MIB) as group:
+        for name, how, seconds in (("once", "once", 2), ("once_more", "once", 2),
+                                   ("over_and_over", "over_and_over", 60)):
+            before = refaults(group)
+            program = Program([PYTHON, READ_FILE, weights, how, str(seconds), "16"], group, True)
+            if how == "over_and_over":  # how long it takes is the machine's affair; it is said once
+                program.wait_for("oomguard", 40)
+                time.sleep(2)
+                program.process.terminate()
+            program.process.wait(40)
+            report = reports(program)
+            done[name] = dict(program.finish(1), report=report, **group.counters(),
+                              read_again=refaults(group) - before)
+    return done
+
+
+def refaults(group):
+    return bench.keyed(group.path / "memory.stat")["workingset_refault_file"]
+
+
+def reports(program):
+    """The texts of what a program recorded."""
+    return [subprocess.run([bench.COMMAND, "report", "--dir", program.sessions, name.stem],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+            for name in program.flight_files()]
 
 
 @case

@@ -1,7 +1,7 @@
 """The first process of a guest: makes a writable root, mounts what programs expect, runs one program
 and switches the machine off.
 
-    python init.py SETTINGS.json      (uml.py writes it)
+    python init.py SETTINGS.json      (machine.py writes it)
 
 Uses system calls alone, so the machine that lends its root needs no tool for loading modules.
 """
@@ -37,13 +37,12 @@ def load(path):
 
 
 def make_root(settings):
-    modules = settings["modules"]
     mount("proc", "/proc", "proc")
     mount("writable", "/mnt", "tmpfs", 0, "size=60%")
     for folder in ("upper", "work", "root"):
         os.mkdir("/mnt/" + folder)
-    for module in ("fs/overlayfs/overlay.ko", "mm/zsmalloc.ko", "drivers/block/zram/zram.ko"):
-        load(f"{modules}/{module}")
+    for module in settings["modules"]:
+        load(module)
     mount("overlay", NEW_ROOT, "overlay", 0, "lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work")
     mount("proc", NEW_ROOT + "/proc", "proc")
     mount("sys", NEW_ROOT + "/sys", "sysfs")
@@ -55,9 +54,10 @@ def make_root(settings):
     mount("cgroup2", NEW_ROOT + "/sys/fs/cgroup", "cgroup2", 0, "memory_recursiveprot")
     with open(NEW_ROOT + "/sys/fs/cgroup/cgroup.subtree_control", "w") as control:
         control.write("+memory")
-    mount("results", NEW_ROOT + "/results", "hostfs", 0, settings["results"])
+    kind, source, options = settings["results"]
+    mount(source, NEW_ROOT + "/results", kind, 0, options)
     if settings["disk"]:
-        mount("/dev/ubda", NEW_ROOT + "/disk", "ext4")
+        mount(settings["disk"], NEW_ROOT + "/disk", "ext4")
 
 
 def run(settings):
