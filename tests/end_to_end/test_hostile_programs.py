@@ -54,9 +54,10 @@ def test_the_same_is_killed_when_bare(disk, name, case):
     check_bare_is_killed(disk, program(name), case)
 
 
-# Small requests are granted up to the last 256 KiB, because C code may not expect to be refused them; where
-# they come so fast that the kernel might kill first, the program is ended before that.
-FILLS = {"requests": 0.75, "small": 0.9, "threads": 0.5}
+# Small requests are granted up to the last 256 KiB, because C code may not expect to be refused
+# them; where the kernel might kill first, the program is ended before that. A busy machine ends it
+# earlier.
+FILLS = {"requests": 0.75, "small": 0.7, "threads": 0.5}
 
 
 @pytest.mark.parametrize("case", FILLS)
