@@ -6,6 +6,7 @@
 #include "shim/budget/group_table.h"
 #include "shim/budget/ledger.h"
 #include "shim/budget/refusal_record.h"
+#include "shim/core/chores.h"
 #include "shim/core/copy_text.h"
 #include "shim/core/session.h"
 
@@ -39,6 +40,9 @@ bool counts_address_space(const Look& look) {
   return level == nullptr || level->kind == probe::LimitKind::kRlimitAs ||
          level->kind == probe::LimitKind::kRlimitData;
 }
+
+// An exception can reach this program, or will be able to: an interpreter that starts is not ended early.
+bool may_raise() { return gate.alarm.signal() != 0 || chores::awaits_interpreter(); }
 
 const char* reason_of(spill::Outcome outcome) {
   switch (outcome) {
@@ -101,7 +105,7 @@ Situation Escalation::see(const Look& look) noexcept {
   seen.growing = look.tide.grows();
   seen.ours = (look.tide.ours(others.growth) && look.tide.recent() >= others.largest_growth) ||
               (seen.growing && look.now_ns < acts_until_ns_);
-  seen.raises = gate.alarm.signal() != 0;
+  seen.raises = may_raise();
   // Blocks that are lent stand in the ledger as before, and need nothing.
   seen.filling = look.tide.filling() ||
                  (!seen.lent && ledger.in_flight(0, look.now_ns, look::pages()) > look.headroom);

@@ -28,11 +28,14 @@ void on_slow_path(int32_t thread_id) noexcept {
   }
 }
 
-int64_t credit_limit() noexcept {
-  // Queued counts too: the call may run before `site` is done, and then asks to be queued again.
+// Queued counts too: the call may run before `site` is done, and then asks to be queued again.
+bool awaits_interpreter() noexcept {
   const python::State state = python::state();
-  const bool is_waiting = state == python::State::kWaiting || state == python::State::kQueued;
-  if (is_waiting && is_main(current_thread_id())) {
+  return state == python::State::kWaiting || state == python::State::kQueued;
+}
+
+int64_t credit_limit() noexcept {
+  if (awaits_interpreter() && is_main(current_thread_id())) {
     return python::is_initialized() ? 0 : kBeforeInterpreter;
   }
   return budget::watchdog::due() ? 16 * 1024 : INT64_MAX;

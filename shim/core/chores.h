@@ -9,6 +9,9 @@ namespace oomguard::chores {
 
 void on_slow_path(int32_t thread_id) noexcept;
 
+// The Python side is not in place yet, and will be. Callable from the raw thread, too.
+bool awaits_interpreter() noexcept;
+
 // The most credit that a thread may get, so that it comes back soon enough: the main thread none while
 // the bootstrap waits for `site` and little before that, others little while the watchdog is stopped.
 int64_t credit_limit() noexcept;
