@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Repeats the end-to-end cases and prints their figures; exit status 1 if one run did not survive.
-#   tests/repeat.sh [--times 20] [--only growth|interpreters|load|notebook|allocators|cpus]
+#   tests/repeat.sh [--times 20] [--only growth|touching|room|interpreters|load|notebook|...]
 # Growth and notebook run that many times, interpreters and script loads a quarter as often. The whole
 # with 20 takes about 45 minutes on two cores. docs/testing.md has more.
 set -uo pipefail

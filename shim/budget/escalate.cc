@@ -28,6 +28,17 @@ constexpr int64_t kTendingNs = 200 * kMs;  // what the disk may take to forget p
 constexpr int64_t kStandNs = 400 * kMs;    // for the one that is to act: longer than its own stall
 constexpr Bytes kRoomAgain = 8 * kMiB;     // beyond the line
 constexpr Bytes kLeastLent = kMiB;
+constexpr Bytes kLeastToLendInto = 2 * kLeastFileLeft;
+// A step of giving back: about 5 ms with all threads stopped, at most a twentieth of the time.
+constexpr Bytes kBackBytes = 8 * kMiB;
+constexpr int64_t kBackStoppedNs = 5 * kMs;
+constexpr int64_t kBackPauseNs = 20 * kMs;
+constexpr int64_t kLeastStopNs = 10 * kMs;  // for threads to stop; twice as long where they do not
+constexpr int64_t kMostStopNs = 40 * kMs;
+constexpr int64_t kRescueStopNs = 200 * kMs;  // where the program would be ended instead
+// Where nothing came back (threads do not stop, what is left is in use), and twice as long each time.
+constexpr int64_t kBackAgainNs = 250 * kMs;
+constexpr int64_t kMostAgainNs = 60'000 * kMs;
 constexpr Bytes kRegrown = 256 * 1024;
 
 bool kills(const Look& look) {
@@ -76,6 +87,7 @@ bool Escalation::may_lend(const Look& look) const noexcept {
   return gate.values().overcommit == options::Overcommit::kLend &&
          gate.values().on_limit != options::OnLimit::kWarn && !counts_address_space(look) &&
          look.now_ns >= barren_until_ns_ && spill::obstacle()[0] == '\0' &&
+         (!spill::active() || spill::left() >= kLeastToLendInto) &&
          ledger.untouched_of_heap() >= kLeastLent;
 }
 
@@ -93,6 +105,7 @@ Situation Escalation::see(const Look& look) noexcept {
     seen.file_growth = file_.recent();
     seen.file_per_look = file_.recent() / (Tide::kWindowNs / kMs) * (look.pause_ns + look.slip_ns) / kMs;
     seen.file_left = spill::left();
+    if (seen.file_left < kLeastToLendInto) barren_ = spill::Outcome::kAtCap;
     if (seen.headroom - seen.in_file >= kFits) over_since_ns_ = 0;
     else if (over_since_ns_ == 0) over_since_ns_ = look.now_ns;
     seen.over_ns = over_since_ns_ != 0 ? look.now_ns - over_since_ns_ : 0;
@@ -126,12 +139,16 @@ void Escalation::act(Look* look, bool changed) noexcept {
     seen.lendable = false;
     steps = next_steps(seen);
   }
+  if (steps.file_is_full && make_room_in_file(look, seen)) return;
   if (steps.alarm) sound_alarm(look, steps.line);
   if (steps.end) end(look, steps);
   if (steps.stand) stand(look, steps.line);
+  if (seen.lent && !steps.alarm) give_back(look, seen);
 }
 
 void Escalation::lend(Look* look) noexcept {
+  coming_back_ = false;
+  room_since_ns_ = 0;
   const spill::Result result = spill::lend(kCopyBudget);
   barren_ = result.outcome;
   if (result.outcome != spill::Outcome::kLent) {
@@ -141,6 +158,54 @@ void Escalation::lend(Look* look) noexcept {
   own_at_lending_ = probe::own_memory() + gate.file_growth() + look->copies.total();
   look->now_ns = sys::monotonic_ns();
   look->tide.restart(own_at_lending_, look->now_ns);
+}
+
+// There is room again: what is lent comes back, a little at a time.
+void Escalation::give_back(Look* look, const Situation& seen) noexcept {
+  const Bytes room = seen.headroom - seen.in_file;
+  if (gate.incident.open() || room < room_line(seen, coming_back_) ||
+      room < look->tide.grown_in(kTendingNs)) {
+    coming_back_ = false;
+    room_since_ns_ = 0;
+    return;
+  }
+  if (room_since_ns_ == 0) room_since_ns_ = look->now_ns;
+  if (!coming_back_ && look->now_ns - room_since_ns_ < kRoomNs) return;
+  if (!coming_back_) {
+    back_stop_ns_ = kLeastStopNs;
+    back_again_ns_ = kBackAgainNs;
+  }
+  coming_back_ = true;
+  if (look->now_ns >= back_at_ns_) give_back_step(look, back_stop_ns_, kBackStoppedNs);
+  look->pause_ns = std::clamp<int64_t>(back_at_ns_ - look->now_ns, kMs, look->pause_ns);
+}
+
+spill::Returned Escalation::give_back_step(Look* look, int64_t stop_ns,
+                                           int64_t stopped_ns) noexcept {
+  const spill::Returned back = spill::give_back({kBackBytes, stop_ns, stopped_ns});
+  look::set_in_file(spill::in_file());
+  look->returned += back.copied;
+  look->now_ns = sys::monotonic_ns();
+  back_stop_ns_ = back.stopped ? kLeastStopNs : std::min(2 * back_stop_ns_, kMostStopNs);
+  if (back.moved()) {
+    back_at_ns_ = look->now_ns + std::max(kBackPauseNs, 20 * back.stopped_ns);
+    back_again_ns_ = kBackAgainNs;
+  } else {
+    back_at_ns_ = look->now_ns + back_again_ns_;
+    back_again_ns_ = std::min(2 * back_again_ns_, kMostAgainNs);
+  }
+  return back;
+}
+
+// The file takes no more, and memory does: what is lent and was not filled yet is memory again from
+// here on, and what was filled follows.
+bool Escalation::make_room_in_file(Look* look, const Situation& seen) noexcept {
+  if (seen.headroom - seen.in_file < least_room(seen)) return false;
+  const spill::Returned back = give_back_step(look, kRescueStopNs, kStopNs);
+  coming_back_ = true;
+  if (!back.moved()) return !back.stopped && spill::left() > 0;  // tried again with the next look
+  file_ = Growth{Tide::kWindowNs};
+  return true;
 }
 
 void Escalation::sound_alarm(Look* look, Bytes line) noexcept {

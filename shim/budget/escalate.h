@@ -20,6 +20,9 @@ class Escalation {
   Situation see(const Look& look) noexcept;
   bool may_lend(const Look& look) const noexcept;
   void lend(Look* look) noexcept;
+  void give_back(Look* look, const Situation& seen) noexcept;
+  spill::Returned give_back_step(Look* look, int64_t stop_ns, int64_t stopped_ns) noexcept;
+  bool make_room_in_file(Look* look, const Situation& seen) noexcept;
   void sound_alarm(Look* look, Bytes line) noexcept;
   bool room_comes_back(Look* look, Bytes line, int64_t wait_ns) noexcept;
   void stand(Look* look, Bytes line) noexcept;
@@ -31,6 +34,11 @@ class Escalation {
   Bytes own_at_lending_ = 0;
   int64_t acts_until_ns_ = 0;    // stood still for one that did nothing: acts itself
   int64_t over_since_ns_ = 0;    // what is in the file would not have fit
+  int64_t room_since_ns_ = 0;    // what is lent may come back
+  int64_t back_at_ns_ = 0;       // the next step of that
+  int64_t back_stop_ns_ = 0;     // how long it may take to stop the threads for it
+  int64_t back_again_ns_ = 0;    // when it is tried again where nothing came back
+  bool coming_back_ = false;
   int64_t raised_ns_ = 0;        // of the exception that stopped what grew before it
   Growth file_{Tide::kWindowNs};
 };

@@ -91,6 +91,16 @@ constexpr Bytes early_line(const Situation& seen) {
   return seen.filling ? std::max(least, seen.reserve / 2) : least;
 }
 
+// What is lent may come back where all that is in the file would fit and this much besides.
+constexpr Bytes least_room(const Situation& seen) { return std::max(seen.reserve, 8 * kMiB); }
+// It begins where there is more, so that nothing is lent again at once.
+constexpr Bytes room_line(const Situation& seen, bool begun) {
+  const Bytes least = least_room(seen);
+  return begun ? std::max(least, lending_line(seen))
+               : std::max(3 * least, lending_line(seen) + least);
+}
+inline constexpr int64_t kRoomNs = 1'000'000'000;  // how long there must be room before it begins
+
 constexpr Steps steps_of_lent(const Situation& seen) {
   Steps steps;
   if (!seen.lent || seen.file_growth < kFilledMoves) return steps;

@@ -25,6 +25,7 @@ struct Look {
   Bytes text = 0;           // resident, of programs and libraries
   Bytes usage = 0;          // of the binding level, as counted
   bool standing = false;    // its threads do, for another process that is to act
+  Bytes returned = 0;       // that came back from the file: growth of our own making
   Tide tide;
   Copies copies;
   Judgement judgement{};

@@ -67,7 +67,7 @@ OOMGUARD_COLD void* cold_aligned(size_t size, const void* caller, Call call) noe
 OOMGUARD_COLD void cold_free(void* pointer) noexcept {
   if (in_bootstrap_arena(pointer)) return;
   ledger.remove(reinterpret_cast<uintptr_t>(pointer), nullptr);
-  if (spill::active()) spill::forget(reinterpret_cast<uintptr_t>(pointer));
+  if (spill::has_lent()) spill::forget(reinterpret_cast<uintptr_t>(pointer));
   real.free(pointer);
 }
 
@@ -78,7 +78,7 @@ size_t realloc_need(void* old, size_t size) noexcept {
   if (size <= usable) return 0;
   OwnMapping own;
   const bool grows_in_place = usable >= 128 * 1024 && find_own_mapping(old, &own) &&
-                              !(spill::active() && spill::is_lent(reinterpret_cast<uintptr_t>(old)));
+                              !spill::is_lent(reinterpret_cast<uintptr_t>(old));
   return grows_in_place ? size - usable : size;
 }
 
@@ -103,9 +103,10 @@ void* realloc_lent(void* old, size_t size) noexcept {
 }
 
 void* realloc_any(void* old, size_t size) noexcept {
-  const bool lent = spill::active() && spill::is_lent(reinterpret_cast<uintptr_t>(old));
+  const bool lent = spill::is_lent(reinterpret_cast<uintptr_t>(old));
   if (lent && size != 0) return realloc_lent(old, size);
   if (lent) spill::forget(reinterpret_cast<uintptr_t>(old));  // it is freed
+  if (!lent && spill::has_lent()) spill::forget_returned(reinterpret_cast<uintptr_t>(old));
   return real.realloc(old, size);
 }
 

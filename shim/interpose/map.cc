@@ -95,7 +95,7 @@ OOMGUARD_COLD void* cold_map_file(void* hint, size_t size, int protection, int f
 
 [[gnu::always_inline]] inline void* map(void* hint, size_t size, int protection, int flags, int fd,
                                         off_t offset, const void* caller) noexcept {
-  if ((flags & MAP_FIXED) != 0 && spill::active()) {
+  if ((flags & MAP_FIXED) != 0 && spill::has_lent()) {
     spill::forget_range(reinterpret_cast<uintptr_t>(hint), size);
   }
   if (!is_charged(protection, flags)) {
@@ -134,7 +134,7 @@ OOMGUARD_COLD void* cold_remap(void* old, size_t old_size, size_t size, int flag
   if (address == MAP_FAILED) return address;
   if ((flags & MREMAP_FIXED) != 0) {
     ledger.unmap(reinterpret_cast<uintptr_t>(address), size);
-    if (spill::active()) spill::forget_range(reinterpret_cast<uintptr_t>(address), size);
+    if (spill::has_lent()) spill::forget_range(reinterpret_cast<uintptr_t>(address), size);
   }
   const bool stays = old_size == 0 || (flags & MREMAP_DONTUNMAP) != 0;
   budget::Block before;
@@ -183,7 +183,7 @@ OOMGUARD_EXPORT int munmap(void* address, size_t size) noexcept {
   if (size > oomguard::budget::kRecordedAbove / 2) {
     oomguard::budget::ledger.unmap(reinterpret_cast<uintptr_t>(address), size);
   }
-  if (oomguard::spill::active()) {
+  if (oomguard::spill::has_lent()) {
     oomguard::spill::forget_range(reinterpret_cast<uintptr_t>(address), size);
   }
   return real.munmap(address, size);

@@ -14,7 +14,6 @@
 #include "shim/interpose/real.h"
 #include "shim/spill/drop.h"
 #include "shim/spill/lender.h"
-#include "shim/spill/ranges.h"
 
 namespace oomguard::interpose {
 
@@ -92,8 +91,7 @@ bool drops(int advice) noexcept {
          advice == kDropLocked;
 }
 
-// The kernel's answer stands, but where it takes private memory for a file. What is lent behind the
-// last look here holds nothing.
+// The kernel's answer stands, but where it takes private memory for a file.
 OOMGUARD_COLD int drop(void* address, size_t size, int advice) noexcept {
   const uintptr_t from = reinterpret_cast<uintptr_t>(address);
   const auto is_lent = [=] { return spill::active() && spill::ranges.overlaps(from, from + size); };
@@ -132,7 +130,9 @@ using oomguard::real;
 
 OOMGUARD_EXPORT int madvise(void* address, size_t size, int advice) noexcept {
   if (advice == kPopulateWrite) [[unlikely]] return fill(address, size, __builtin_return_address(0));
-  if (drops(advice)) return drop(address, size, advice);
+  if (drops(advice)) {
+    return oomguard::spill::drop_unmoved([=] { return drop(address, size, advice); });
+  }
   return real.madvise(address, size, advice);
 }
 

@@ -58,6 +58,9 @@ bool survey_mappings(Survey* out) noexcept {
     }
     if (starts_with(name, "anon_inode:[io_uring]")) out->rings = true;
   }
+  probe::Bytes most = 65530;
+  static_cast<void>(probe::read_single_once({"/proc/sys/vm", "max_map_count"}, &most));
+  out->most_mappings = static_cast<size_t>(most / 2);
   return out->mappings > 0;
 }
 

@@ -22,6 +22,7 @@ struct Candidate {
 // What else is mapped, as far as it matters.
 struct Survey {
   size_t mappings = 0;
+  size_t most_mappings = 0;  // that there may be: half of vm.max_map_count
   bool pins = false;   // a device or asynchronous I/O may write to present pages by itself
   bool rings = false;  // io_uring: the kernel may write to any page at any time
 };

@@ -7,7 +7,6 @@
 #include "collector/probe/kernel_file.h"
 #include "collector/probe/mappings.h"
 #include "shim/spill/private_pages.h"
-#include "shim/spill/ranges.h"
 
 namespace oomguard::spill {
 namespace {

@@ -40,6 +40,7 @@ constinit int64_t g_looked_ns = 0;
 constinit int32_t g_owner = 0;  // the raw thread that opened the file
 constinit Bytes g_orphaned = 0;
 constinit std::atomic<bool> g_active{false};
+constinit std::atomic<bool> g_has_lent{false};
 constinit std::atomic<Bytes> g_in_file{0};
 constinit std::atomic<Bytes> g_copied{0};
 constinit std::atomic<Bytes> g_left{0};
@@ -120,6 +121,7 @@ void read_usage(bool in_haste) noexcept {
       range.state.store(Range::State::kNone, std::memory_order_release);
       return;
     }
+    if (!range.in_use()) return;
     any = true;
     copied += range.copied;
     orphans |= range.state.load(kRelaxed) == Range::State::kOrphan;
@@ -140,10 +142,9 @@ bool answer_fork() noexcept {
   if (!active()) return true;
   read_usage(false);
   if (!active()) return true;
-  if (g_orphaned != 0 || in_file() > g_room.load(kRelaxed) || !give_back(g_store)) return false;
-  ranges.clear();
+  if (g_orphaned != 0 || in_file() > g_room.load(kRelaxed) || !give_back_all(g_store)) return false;
   read_usage(false);
-  return true;
+  return !active();
 }
 
 void answer_request() noexcept {
@@ -196,9 +197,13 @@ Result lend(Bytes copy_budget) noexcept {
   Mover mover(g_store, std::min(copy_budget, left()));
   if (stopped && g_forks.load() == 0) {
     mover.move_all();
-    if (mover.totals().lent > 0) g_active.store(true, std::memory_order_release);
+    if (mover.totals().lent > 0) {
+      g_has_lent.store(true, kRelaxed);
+      g_active.store(true, std::memory_order_release);
+    }
   }
   result.threads = stopped_threads();
+  moves.fetch_add(1, std::memory_order_release);
   resume_threads();
   result.stopped_ns = sys::monotonic_ns() - start_ns;
   result.outcome = stopped ? outcome_of(mover.totals()) : Outcome::kNotStopped;
@@ -207,6 +212,15 @@ Result lend(Bytes copy_budget) noexcept {
   result.scattered = mover.totals().scattered;
   if (active()) read_usage(true);
   return result;
+}
+
+Returned give_back(const Pace& pace) noexcept {
+  answer_request();
+  notice_new_thread();
+  if (!active() || g_forks.load() != 0 || !g_store.is_open()) return {};
+  const Returned done = give_back_some(g_store, pace);
+  read_usage(false);
+  return done;
 }
 
 void tend(bool in_haste) noexcept {
@@ -222,8 +236,13 @@ Bytes in_file() noexcept { return g_in_file.load(kRelaxed); }
 Bytes left() noexcept { return g_left.load(kRelaxed); }
 
 bool active() noexcept { return g_active.load(kRelaxed); }
-bool is_lent(uintptr_t block) noexcept { return ranges.find(block) != nullptr; }
+bool has_lent() noexcept { return g_has_lent.load(kRelaxed); }
+bool is_lent(uintptr_t block) noexcept {
+  const Range* range = has_lent() ? ranges.find(block) : nullptr;
+  return range != nullptr && (range->in_use() || range->in_pieces.load(kRelaxed));
+}
 void forget(uintptr_t block) noexcept { ranges.forget(block); }
+void forget_returned(uintptr_t block) noexcept { ranges.forget_returned(block); }
 void forget_range(uintptr_t address, uint64_t size) noexcept { ranges.forget_range(address, size); }
 
 bool give_back_for_fork(Bytes room, void (*wake)() noexcept) noexcept {
@@ -257,6 +276,7 @@ void on_fork_child() noexcept {
   g_in_file.store(0);
   g_copied.store(0);
   ranges.clear();
+  forget_sigbus();
   g_store.forget();
   g_owner = 0;
   g_orphaned = 0;

@@ -16,6 +16,7 @@
 
 #include "collector/options/options.h"
 #include "shim/budget/lines.h"
+#include "shim/spill/give_back.h"
 
 namespace oomguard::spill {
 
@@ -44,6 +45,10 @@ void configure(const options::Values& values, Bytes limit) noexcept;
 // From the watchdog's raw thread only. Moves the pages that hold nothing of every eligible block, and
 // copies at most `copy_budget` bytes of pages between them that do hold something.
 Result lend(Bytes copy_budget) noexcept;
+// From the watchdog's raw thread only, where there is room for it: one step of making pages private
+// memory again, those that hold nothing and at most `pace.copies` of the others. Nothing where a
+// fork is under way.
+Returned give_back(const Pace& pace) noexcept;
 // Each tick: answers a fork that waits and, while active(), gives disk space of freed blocks back,
 // closes the file when none is left, reads what is in use. Costs one load where there is nothing to
 // do. Giving space back may wait for the disk: not `in_haste`, as long as more is left than used; what
@@ -62,10 +67,15 @@ Bytes left() noexcept;
 
 // Callable from a hook. One relaxed load.
 bool active() noexcept;
-// Some pages of the malloc block are lent: realloc must copy instead of growing the mapping.
+// Something was lent since the process began: blocks may be known here. One relaxed load.
+bool has_lent() noexcept;
+// Some pages of the malloc block are lent, or came back in pieces: realloc must copy instead of
+// growing the mapping.
 bool is_lent(uintptr_t block) noexcept;
 // The block is about to be freed: tend() gives its file space back.
 void forget(uintptr_t block) noexcept;
+// The block may be moved by its allocator, unless it is lent.
+void forget_returned(uintptr_t block) noexcept;
 // The range is about to be unmapped or replaced by the program itself.
 void forget_range(uintptr_t address, uint64_t size) noexcept;
 

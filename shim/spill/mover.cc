@@ -35,9 +35,6 @@ size_t pages_of_region(uintptr_t at, uintptr_t to) {
 
 bool Mover::begin() noexcept {
   if (!survey_mappings(&survey_) || survey_.rings || collect_candidates() == 0) return false;
-  Bytes most = 65530;
-  static_cast<void>(probe::read_single_once({"/proc/sys/vm", "max_map_count"}, &most));
-  most_mappings_ = static_cast<size_t>(most / 2);
   sleepers_ = has_sleepers();
   until_ns_ = sys::monotonic_ns() + kLongestNs;
   return true;
@@ -100,7 +97,7 @@ bool Mover::move_empty(const Stretch& stretch) noexcept {
 
 bool Mover::end_run(const Candidate& candidate, uintptr_t from, uintptr_t to) noexcept {
   const bool worth_it = to - from >= kShortestRun || to == candidate.end;
-  if (!worth_it || survey_.mappings + 2 > most_mappings_) {
+  if (!worth_it || survey_.mappings + 2 > survey_.most_mappings) {
     totals_.scattered += static_cast<Bytes>(to - from);
     return true;
   }
@@ -124,7 +121,7 @@ bool Mover::move_region(const Candidate& candidate, uintptr_t from, size_t pages
   const Bytes content = static_cast<Bytes>(set.filled * page);
   if (empty == 0) return true;
   uint64_t offset;
-  if (totals_.copied + content > copy_budget_ || survey_.mappings + 2 > most_mappings_ ||
+  if (totals_.copied + content > copy_budget_ || survey_.mappings + 2 > survey_.most_mappings ||
       !file_offset(candidate, from, &offset)) {
     totals_.scattered += empty;
     return true;
@@ -150,14 +147,17 @@ bool Mover::move_region(const Candidate& candidate, uintptr_t from, size_t pages
 
 bool Mover::file_offset(const Candidate& candidate, uintptr_t address, uint64_t* offset) noexcept {
   Range* range = ranges.find(candidate.block);
-  if (range == nullptr) {
+  if (range == nullptr || range->state.load() == Range::State::kReturned) {
     uint64_t base;
     if (!store_.reserve(candidate.end - candidate.start, &base)) {
       totals_.no_space = true;
       return false;
     }
+    const bool in_pieces = range != nullptr && range->in_pieces.load();
+    if (range != nullptr) ranges.forget(candidate.block);  // its part of a file is gone
     range = ranges.add(candidate.block, candidate.start, candidate.end, base);
     if (range == nullptr) return false;
+    range->in_pieces.store(in_pieces);
   }
   // A file that an earlier raw thread had open takes nothing any more.
   if (range->state.load() != Range::State::kLive) return false;

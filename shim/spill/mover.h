@@ -49,7 +49,6 @@ class Mover {
   int pagemap_ = -1;
   Move move_ = nullptr;
   Survey survey_;
-  size_t most_mappings_ = 0;
   bool sleepers_ = false;
   int64_t until_ns_ = 0;
 };

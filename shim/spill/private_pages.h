@@ -20,6 +20,14 @@ inline long map_private(uintptr_t address, uint64_t size, int flags) noexcept {
                    PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
 }
 
+// As libc's allocator maps a block, so that the kernel can join the two where nothing was written
+// yet. Where it counts what it promises and has no more: without a promise.
+inline long map_as_malloc(uint64_t size) noexcept {
+  const long mapped = sys::call(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return is_error(mapped) ? map_private(0, size, 0) : mapped;
+}
+
 // Moves the mapping `copy` over what is at `address`. False: everything is as it was.
 inline bool move_over(long copy, uint64_t size, uintptr_t address) noexcept {
   const long length = static_cast<long>(size);

@@ -177,10 +177,11 @@ bool Store::next_data(uint64_t from, uint64_t end, uint64_t* data, uint64_t* hol
   const long start = sys::call(SYS_lseek, fd_, static_cast<long>(from), SEEK_DATA);
   if (start == -ENXIO || start >= static_cast<long>(end)) return false;
   *data = from;  // where it cannot be told, all of it counts as written
-  *hole = end;
+  if (hole != nullptr) *hole = end;
   if (start < 0) return true;
-  const long stop = sys::call(SYS_lseek, fd_, start, SEEK_HOLE);
   *data = std::max(from, static_cast<uint64_t>(start) / page * page);
+  if (hole == nullptr) return true;
+  const long stop = sys::call(SYS_lseek, fd_, start, SEEK_HOLE);
   if (stop > 0) *hole = std::min(end, (static_cast<uint64_t>(stop) + page - 1) / page * page);
   return true;
 }

@@ -37,7 +37,8 @@ class Store {
   [[nodiscard]] bool write(uint64_t offset, const void* data, size_t size) noexcept;
   [[nodiscard]] bool read(uint64_t offset, void* out, size_t size) noexcept;
   void punch(uint64_t offset, uint64_t size) noexcept;
-  // The next part of [from, end) that was written to, in whole pages. False: nothing but holes.
+  // The next part of [from, end) that was written to, in whole pages; `hole`, its end, may be null.
+  // False: nothing but holes.
   [[nodiscard]] bool next_data(uint64_t from, uint64_t end, uint64_t* data,
                                uint64_t* hole) noexcept;
 

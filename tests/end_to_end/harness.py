@@ -201,6 +201,12 @@ def touching(case, guarded, weights, **extra):
                TOUCHING_FILE=weights, **extra)
 
 
+def room(case):
+    """One case of programs/room.py in 600 MiB. `full_file`: the file may take 64 MiB of its blocks."""
+    extra = {"OOMGUARD_SPILL_LIMIT": "64M"} if case == "full_file" else {}
+    return run([main_python(), PROGRAMS / "room.py", case], SMALL_LIMIT, True, 120, **extra)
+
+
 @functools.lru_cache(None)
 def warm(python):
     """Reads the libraries once outside any test group. Their pages are then charged elsewhere, so

@@ -74,6 +74,25 @@ def repeat_touching(case, weights, times):
     return show(f"touching {case}", lived, times, oom_kills, reached, [])
 
 
+def repeat_room(case, times):
+    lived, oom_kills, reached, seconds = 0, 0, [], []
+    for _ in range(times):
+        run = harness.room(case)
+        oom_kills += run.oom_kills
+        reached.append(run.peak_bytes / run.limit_bytes)
+        good = (run.finished.status == 0 and run.oom_kills == 0 and run.result.get("intact")
+                and run.result["exception"] == "MemoryError" and run.result["lent"] > 0
+                and run.result.get("rest", 0) == 0)
+        lived += bool(good)
+        if "took" in run.result:
+            seconds.append(run.result["took"])
+        if not good:
+            print(f"room {case}: {run}", file=sys.stderr)
+    if seconds:
+        print(f"room: seconds until all was back {spread(seconds, '%.1f')}", flush=True)
+    return show(f"room {case}", lived, times, oom_kills, reached, [])
+
+
 def repeat_load(checkpoint, way, times):
     bare = harness.load(harness.main_python(), checkpoint, way, guarded=False)
     lived, oom_kills, reached, ratios = 0, 0, [], []
@@ -166,8 +185,8 @@ def run_cycles(count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=20)
-    parser.add_argument("--only", choices=("growth", "touching", "interpreters", "load", "notebook",
-                                           "share", "allocators", "cycles", "cpus"))
+    parser.add_argument("--only", choices=("growth", "touching", "room", "interpreters", "load",
+                                           "notebook", "share", "allocators", "cycles", "cpus"))
     parser.add_argument("--cpus", type=int, default=2, help="of the guest of --only cpus")
     options = parser.parse_args()
     if options.only == "cpus":
@@ -193,6 +212,9 @@ def main():
                 good &= repeat_touching(case, str(folder / "weights"), options.times)
         finally:
             shutil.rmtree(folder)
+    if wanted("room"):
+        for case in ("comes_back", "full_file"):
+            good &= repeat_room(case, options.times)
     if wanted("interpreters"):
         for python in harness.pythons():
             for case in GROWTH:

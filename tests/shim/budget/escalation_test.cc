@@ -152,6 +152,19 @@ TEST(EscalationTest, WhatIsFilledToTheEndWithinTheLimitGetsNoException) {
   EXPECT_FALSE(steps.lend || steps.end);
 }
 
+TEST(EscalationTest, WhatComesBackIsNotLentAgainAtOnce) {
+  for (const Bytes reserve : {Bytes{0}, 24 * kMiB, 96 * kMiB}) {
+    for (const Bytes pace : {Bytes{0}, 20 * kMiB, kGiB}) {
+      Situation seen = filling(0, true);
+      seen.reserve = reserve;
+      seen.per_look = seen.per_delivery = pace;
+      EXPECT_GE(room_line(seen, true), lending_line(seen));
+      EXPECT_GE(room_line(seen, true), least_room(seen));
+      EXPECT_GE(room_line(seen, false), room_line(seen, true) + least_room(seen));
+    }
+  }
+}
+
 TEST(EscalationTest, CountersThatContradictEachOtherForAMomentAreNoAlarm) {
   Situation seen = lent(11 * kMiB, 16 * kMiB);
   seen.over_ns = kOverNs - 1;

@@ -155,6 +155,15 @@ inline void tend(Raw& raw) {
   raw.run([] { spill::tend(); });
 }
 
+// One step of giving back; on a busy machine a thread may not get its turn in time.
+inline spill::Returned give_back(Raw& raw, Bytes copies) {
+  spill::Returned back;
+  for (int i = 0; i < 30 && !back.stopped; ++i) {
+    raw.run([&] { back = spill::give_back({copies, 200'000'000, 50'000'000}); });
+  }
+  return back;
+}
+
 // Mappings of this process that lie in an unlinked file.
 inline size_t lent_mappings() {
   std::ifstream maps("/proc/self/maps");

@@ -193,6 +193,42 @@ TEST_F(LentHooks, AGrowthThatMustBeCopiedIsChargedInFull) {
       96 * kMiB);
 }
 
+TEST_F(LentHooks, ABlockThatCameBackInPiecesIsCopiedWhereItGrows) {
+  expect_guarded([](Raw& raw) {
+    char* block = lent_block(raw);
+    tend(raw);
+    while (active()) test::give_back(raw, 16 * kMiB);
+    EXPECT_EQ(test::lent_mappings(), 0u);
+    EXPECT_TRUE(lent(block)) << "its mapping cannot be moved as one";
+    char* grown = static_cast<char*>(realloc(block, 2 * kBlock));
+    ASSERT_NE(grown, nullptr);
+    EXPECT_EQ(wrong(grown, 0, kBlock / 2 + 4 * kMiB, 1), 0u);
+    EXPECT_EQ(not_zero(grown, kBlock / 2 + 4 * kMiB, kBlock), 0u);
+    EXPECT_FALSE(lent(grown));
+    free(grown);
+  });
+}
+
+TEST_F(LentHooks, ABlockThatCameBackIsFreedAsEveryOther) {
+  expect_guarded([](Raw& raw) {
+    for (int i = 0; i < 3; ++i) {
+      char* block = lent_block(raw);
+      while (active()) test::give_back(raw, 16 * kMiB);
+      const uintptr_t address = reinterpret_cast<uintptr_t>(block);
+      free(block);
+      EXPECT_FALSE(is_lent(address));
+    }
+    char* untouched = static_cast<char*>(malloc(kBlock));
+    EXPECT_EQ(lend(raw).outcome, Outcome::kLent);
+    test::give_back(raw, 0);
+    EXPECT_FALSE(lent(untouched)) << "it is one mapping again";
+    char* grown = static_cast<char*>(realloc(untouched, 2 * kBlock));
+    fill(grown, 0, 2 * kBlock, 2);
+    EXPECT_EQ(wrong(grown, 0, 2 * kBlock, 2), 0u);
+    free(grown);
+  });
+}
+
 TEST_F(LentHooks, AForkCopies) {
   expect_guarded([](Raw& raw) {
     char* block = lent_block(raw);

@@ -1,9 +1,14 @@
 #include "shim/spill/sigbus.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
 
 #include "shim/spill/ranges.h"
 #include "tests/shim/spill/harness.h"
@@ -87,6 +92,53 @@ TEST_F(Sigbus, APageThatTheDiskHasNoRoomForBecomesPrivate) {
     EXPECT_EQ(wrong(block.data(), 4 * kMiB, 5 * kMiB, 1), 0u);
     fill(block.data(), 0, kBlock, 2);
     EXPECT_EQ(wrong(block.data(), 0, kBlock, 2), 0u);
+  });
+}
+
+// Threads that fail at the same page at once: what one writes, once it is private, is not undone.
+TEST_F(Sigbus, ThreadsThatFailAtTheSamePageLoseNothing) {
+  expect_in_child([] {
+    configure();
+    Raw raw;
+    HeapBlock block(kBlock);
+    ASSERT_EQ(lend(raw).outcome, Outcome::kLent);
+    constexpr size_t kPages = 300;
+    char* pages = block.data() + kMiB - reinterpret_cast<uintptr_t>(block.data()) % 4096;
+    std::atomic<size_t> at[2] = {};
+    std::vector<std::thread> threads;
+    for (size_t self = 0; self < 2; ++self) {
+      threads.emplace_back([&, self] {
+        for (size_t page = 0; page < kPages; ++page) {
+          at[self].store(page + 1);
+          while (at[1 - self].load() <= page) sched_yield();
+          fault_at(pages + page * 4096);
+          *reinterpret_cast<volatile uint64_t*>(pages + page * 4096 + self * 8) = page + 1;
+        }
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    size_t lost = 0;
+    for (size_t page = 0; page < kPages; ++page) {
+      const auto* word = reinterpret_cast<uint64_t*>(pages + page * 4096);
+      lost += word[0] != page + 1 || word[1] != page + 1;
+    }
+    EXPECT_EQ(lost, 0u);
+  });
+}
+
+TEST_F(Sigbus, APageThatCameBackMeanwhileIsTriedAgain) {
+  expect_in_child([] {
+    configure();
+    Raw raw;
+    HeapBlock block(kBlock);
+    ASSERT_EQ(lend(raw).outcome, Outcome::kLent);
+    fill(block.data(), 4 * kMiB, 5 * kMiB, 1);
+    fault_at(block.data() + 4 * kMiB);
+    while (active()) test::give_back(raw, kBlock);
+    EXPECT_EQ(test::lent_mappings(), 0u);
+    fault_at(block.data() + 4 * kMiB);
+    fault_at(block.data() + 16 * kMiB);
+    EXPECT_EQ(wrong(block.data(), 4 * kMiB, 5 * kMiB, 1), 0u);
   });
 }
 
