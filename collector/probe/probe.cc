@@ -217,6 +217,12 @@ int64_t Probe::oom_kills() {
   return count_kills(*table);
 }
 
+Bytes Probe::own_memory() const {
+  KeyedValue wanted[] = {{"RssAnon:"}, {"RssShmem:"}};
+  if (read_keyed(state_.status, {state_.self, "status"}, wanted, 2) != 0 || !wanted[0].found) return -1;
+  return wanted[0].value + wanted[1].value;
+}
+
 uint64_t Probe::faults() const { return state_.faults.load(kRelaxed); }
 
 }  // namespace oomguard::probe

@@ -74,6 +74,9 @@ class Probe {
   // Sum of oom_kill over the visible levels' counters (v1 memory.oom_control, v2 memory.events);
   // -1 where it cannot be read.
   int64_t oom_kills();
+  // RssAnon and RssShmem of the process: the memory that only it can give back. -1 where it cannot be
+  // read. Once it was read, by a descriptor that stays: see process.h for who has no probe.
+  Bytes own_memory() const;
   uint64_t faults() const;
 
   // For the other readers of this folder.

@@ -155,7 +155,7 @@ void Escalation::lend(Look* look) noexcept {
     barren_until_ns_ = look->now_ns + kBarrenNs;
     return;
   }
-  own_at_lending_ = probe::own_memory() + gate.file_growth() + look->copies.total();
+  own_at_lending_ = look::eyes().own_memory() + gate.file_growth() + look->copies.total();
   look->now_ns = sys::monotonic_ns();
   look->tide.restart(own_at_lending_, look->now_ns);
 }

@@ -21,6 +21,7 @@ struct Look {
   int64_t complete_ns = 0;  // when own memory was read last
   int64_t pause_ns = 0;
   int64_t slip_ns = 0;      // how much longer than asked a sleep lasted lately, at the most
+  bool fully = false;       // the last one needed everything that counts (probe::Depth::kFull)
   Bytes headroom = kNoLimit;
   Bytes text = 0;           // resident, of programs and libraries
   Bytes usage = 0;          // of the binding level, as counted

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "shim/budget/gate.h"
+#include "shim/budget/tree.h"
 #include "shim/core/session.h"
 #include "tests/shim/budget/harness.h"
 
@@ -74,6 +75,26 @@ TEST_F(WatchdogTest, WritesSamplesIntoTheSession) {
     const record::FlightHeader& header = session::file()->header;
     EXPECT_GT(header.last_usage_bytes, 0);
     EXPECT_NEAR(static_cast<double>(header.last_headroom_bytes), 256.0 * kMiB, 8.0 * kMiB);
+  });
+}
+
+// An open file is memory of the kernel's, charged to a group that may have none left.
+TEST_F(WatchdogTest, SeesItsOwnMemoryGrowWithoutOpeningAFile) {
+  expect_in_child([] {
+    start_watchdog(256 * kMiB);
+    ASSERT_TRUE(looks_again());
+    rlimit64 none{0, 0};
+    ASSERT_EQ(setrlimit64(RLIMIT_NOFILE, &none), 0);
+    const Bytes before = tree::last_known_memory();
+    EXPECT_GT(before, 0);
+    const Mapped grown(64 * kMiB);
+    grown.touch();
+    bool seen = false;
+    for (int i = 0; i < 2000 && !seen; ++i) {
+      seen = tree::last_known_memory() >= before + 64 * kMiB;
+      usleep(1000);
+    }
+    EXPECT_TRUE(seen);
   });
 }
 
