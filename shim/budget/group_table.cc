@@ -11,6 +11,7 @@
 
 #include "collector/probe/process.h"
 #include "collector/probe/syscall.h"
+#include "shim/budget/resident.h"
 
 namespace oomguard::budget {
 namespace {
@@ -292,6 +293,10 @@ bool GroupTable::guarded(int32_t pid) const noexcept {
     if (slot.pid.load(kRelaxed) == pid) return true;
   }
   return false;
+}
+
+void GroupTable::keep_resident() const noexcept {
+  if (const File* table = file()) resident::keep(table, sizeof *table);
 }
 
 }  // namespace oomguard::budget

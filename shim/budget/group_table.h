@@ -69,6 +69,8 @@ class GroupTable {
   // Asks the neighbours that have something in flight for a fresh sample and waits up to 3 ms.
   void refresh_others(int64_t now_ns) noexcept;
   bool guarded(int32_t pid) const noexcept;
+  // The raw thread's: see resident.h.
+  void keep_resident() const noexcept;
 
  private:
   struct File {

@@ -10,6 +10,7 @@
 #include "shim/budget/group_table.h"
 #include "shim/budget/look.h"
 #include "shim/budget/raw_thread.h"
+#include "shim/budget/resident.h"
 #include "shim/budget/thrashing.h"
 #include "shim/budget/tree.h"
 #include "shim/core/session.h"
@@ -80,6 +81,12 @@ int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing) {
   return look->pause_ns;
 }
 
+void keep_what_runs() noexcept {
+  resident::keep_code();
+  resident::keep(&session::file()->header, sizeof(record::FlightHeader));
+  group_table.keep_resident();
+}
+
 void body() noexcept {
   // One raw thread at a time; too large for a comfortable stack.
   static constinit Look look;
@@ -95,6 +102,7 @@ void body() noexcept {
   if (g_restarted.exchange(false) && g_headroom.load(kRelaxed) > kNear) g_thread.sleep(kRestartAfterNs);
   if (g_thread.stopping()) return;
   look::open();
+  keep_what_runs();
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) g_thread.sleep_on(&slot->wake);
   while (!g_thread.stopping()) g_thread.sleep(tick(&look, &escalation, &thrashing));
 }

@@ -10,6 +10,7 @@
 #include "collector/probe/kernel_text.h"
 #include "collector/probe/paths.h"
 #include "collector/probe/syscall.h"
+#include "shim/budget/resident.h"
 #include "shim/interpose/real.h"
 #include "shim/spill/give_back.h"
 #include "shim/spill/mover.h"
@@ -100,7 +101,7 @@ bool open_store() noexcept {
 
 bool has_locked_memory() noexcept {
   probe::KeyedValue locked{"VmLck:"};
-  return probe::read_keyed_once({"/proc/thread-self", "status"}, &locked, 1) != 0 || locked.value != 0;
+  return probe::read_keyed_once({"/proc/thread-self", "status"}, &locked, 1) != 0 || locked.value > budget::resident::kept_bytes();
 }
 
 // Giving space back waits for pages that are on their way to the disk (138 ms were seen).

@@ -4,7 +4,9 @@
 
 #include <atomic>
 
+#include "collector/probe/kernel_text.h"
 #include "shim/budget/gate.h"
+#include "shim/budget/resident.h"
 #include "shim/budget/tree.h"
 #include "shim/core/session.h"
 #include "tests/shim/budget/harness.h"
@@ -95,6 +97,20 @@ TEST_F(WatchdogTest, SeesItsOwnMemoryGrowWithoutOpeningAFile) {
       usleep(1000);
     }
     EXPECT_TRUE(seen);
+  });
+}
+
+// A full group drops the pages of mapped files, this library's among them.
+TEST_F(WatchdogTest, WhatItRunsOnStaysInMemory) {
+  expect_in_child([] {
+    start_watchdog(256 * kMiB);
+    ASSERT_TRUE(looks_again());
+    probe::KeyedValue locked{"VmLck:"};
+    ASSERT_EQ(probe::read_keyed_once({"/proc/self", "status"}, &locked, 1), 0);
+    EXPECT_EQ(locked.value, resident::kept_bytes());
+    rlimit64 limit;
+    ASSERT_EQ(getrlimit64(RLIMIT_MEMLOCK, &limit), 0);
+    EXPECT_TRUE(locked.value > 64 * 1024 || limit.rlim_cur < 64 * kMiB) << locked.value;
   });
 }
 
