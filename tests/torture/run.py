@@ -128,8 +128,8 @@ class Outcome:
         if self.hang:
             wrong.append(f"hangs\n{self.hang}")
         granted, touched = self.case.bounds()
-        ended = self.status == ENDED or (self.case.engine == "python" and self.status == 1
-                                         and "MemoryError" in self.output)
+        names_it = "MemoryError" in self.output or "oomguard.MemoryLimit" in self.output
+        ended = self.status == ENDED or (self.case.engine == "python" and self.status == 1 and names_it)
         if self.status != 0 and not ended and not self.hang and not (self.oom_kills and self.lost_one()):
             wrong.append(f"ended with status {self.status}")
         line = max((refusal.line_bytes for session in self.sessions for refusal in session.refusals),
