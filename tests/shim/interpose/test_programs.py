@@ -122,7 +122,7 @@ def test_every_program_is_in_the_list(build):
     helpers = {"embedded_python", "exec_chain", "few_descriptors", "sanitized_child"}
     helpers |= {"main_thread_exits", "static_child"}
     # In groups of their own: tests/end_to_end/test_hostile_programs.py.
-    helpers |= {"big_stack", "grow_beside", "grow_on_command", "refuse_where", "refuse_while"}
+    helpers |= {"big_stack", "fill", "grow_beside", "grow_on_command", "refuse_where", "refuse_while"}
     folder = build / "tests" / "programs"
     built = {path.name for path in folder.iterdir() if path.is_file() and "." not in path.name}
     assert built - helpers - {"Makefile"} == set(PROGRAMS)
