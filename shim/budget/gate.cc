@@ -327,12 +327,11 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller) 
 
 void Admission::block(void* address, size_t size, bool from_heap) noexcept {
   if (!watching_ || address == nullptr || size <= kRecordedAbove) return;
-  if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
-    slot->in_flight.fetch_add(static_cast<int64_t>(size), kRelaxed);  // until the watchdog's next look
-  }
   const int64_t now_ns = program_now_ns();
   ledger.add({reinterpret_cast<uintptr_t>(address), static_cast<int64_t>(size), -1, now_ns, caller_,
               current_thread_id(), from_heap});
+  // After the ledger: a look in between counts it twice, and not never.
+  group_table.add_in_flight(static_cast<int64_t>(size));
   if (thread_state.pass_over_ns == 0) thread_state.pass_over_ns = now_ns + Ledger::kPassedOverNs;
 }
 

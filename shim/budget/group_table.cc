@@ -287,6 +287,15 @@ void GroupTable::sweep(int64_t now_ns) noexcept {
   }
 }
 
+void GroupTable::add_in_flight(int64_t bytes) noexcept {
+  Slot* slot = own();
+  if (slot == nullptr) return;
+  int64_t before = slot->in_flight.load(kRelaxed);
+  while (!slot->in_flight.compare_exchange_weak(before, std::max<int64_t>(0, before + bytes),
+                                                std::memory_order_acq_rel)) {
+  }
+}
+
 bool GroupTable::guarded(int32_t pid) const noexcept {
   if (file() == nullptr) return false;
   for (const Slot& slot : file()->slots) {

@@ -71,6 +71,9 @@ class GroupTable {
   bool guarded(int32_t pid) const noexcept;
   // The raw thread's: see resident.h.
   void keep_resident() const noexcept;
+  // Changes what the others see of this process's blocks until the watchdog's next look; never
+  // below 0. Callable from hooks.
+  void add_in_flight(int64_t bytes) noexcept;
 
  private:
   struct File {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "shim/budget/block_filter.h"
+#include "shim/budget/group_table.h"
 
 namespace oomguard::budget {
 namespace {
@@ -85,6 +86,11 @@ bool Ledger::remove(uintptr_t address, Block* out) noexcept {
   if (!keys_[slot].compare_exchange_strong(expected, kBusy, std::memory_order_acq_rel)) return false;
   Block block;  // read once it is ours: before, it could be replaced under the reader
   read(slot, &block);
+  // What neighbours see ends with the block, else a loop that frees what it asks for (a pipe's reader
+  // does) would seem to be filling all of it. Before the ledger, for the reason given in Gate's block.
+  if ((active_[slot / 64].load(kRelaxed) >> (slot % 64) & 1) != 0) {
+    group_table.add_in_flight(std::max<int64_t>(0, block.touched_bytes) - block.size_bytes);
+  }
   set(incomplete_, slot, false);
   set(active_, slot, false);
   if (!block.from_heap) set(mapped_, slot, false);

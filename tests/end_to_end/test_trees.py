@@ -57,6 +57,12 @@ def test_a_workers_error_that_ends_the_parent_has_the_workers_report():
     assert "pool.apply_async(eat).get(60)" in run.finished.stderr.split("At:")[1], run
 
 
+def test_what_a_neighbour_asks_for_and_frees_again_is_not_held_against_the_next_request():
+    run = trees("results_by_pipe", limit=harness.SMALL_LIMIT)
+    assert run.finished.status == 0 and run.oom_kills == 0 and run.refusals > 0, run
+    assert run.result["kept"] >= 400, run
+
+
 def test_the_kernel_takes_the_bare_parent_of_a_greedy_child():
     run = trees("greedy_stranger", guarded=False, limit=harness.SMALL_LIMIT)
     assert run.finished.killed, run

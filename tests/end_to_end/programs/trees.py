@@ -4,6 +4,7 @@ Workers hold their memory until everybody has theirs; `held` is what each of the
 """
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import subprocess
@@ -216,6 +217,31 @@ def uncaught_in_worker():
         pool.apply_async(eat).get(60)
 
 
+def send_blocks(connection):
+    try:
+        while True:
+            connection.send_bytes(fill(16))
+    except MemoryError:
+        connection.send_bytes(b"full")
+
+
+def results_by_pipe():
+    """Two workers send blocks. Each read here asks for all that is missing of one and gets 64 KiB."""
+    context = multiprocessing.get_context("fork")
+    connections = []
+    for _ in range(2):
+        receiver, sender = context.Pipe(duplex=False)
+        context.Process(target=send_blocks, args=(sender,), daemon=True).start()
+        connections.append(receiver)
+    kept = []
+    try:
+        while not kept or kept[-1] != b"full":
+            kept += [ready.recv_bytes() for ready in multiprocessing.connection.wait(connections)]
+    except MemoryError:
+        pass
+    return {"kept": sum(map(len, kept)) // MIB}
+
+
 def greedy_stranger():
     """A child that is not guarded eats everything beside a parent that holds more than it."""
     kept = fill(330)
@@ -224,6 +250,7 @@ def greedy_stranger():
 
 
 CASES = [uncaught_in_worker, greedy_fork_worker, greedy_spawn_worker, greedy_forkserver_worker, greedy_stranger,
+         results_by_pipe,
          scores, shared_by_fork, copied_after_fork, other_sessions, killed_member]
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "collector/probe/syscall.h"
+#include "shim/budget/ledger.h"
 #include "tests/shim/budget/harness.h"
 
 namespace oomguard::budget {
@@ -131,6 +132,35 @@ TEST_F(GroupTableTest, WhatAKilledNeighbourHadComesBackAtOnce) {
   end(child);
   EXPECT_EQ(members(), 0u);
   EXPECT_EQ(table_.others(sys::monotonic_ns(), 0).in_flight, 0);
+}
+
+TEST_F(GroupTableTest, WhatIsFreedIsTakenBackAtOnceAndNothingTwice) {
+  expect_in_child([&] {
+    constexpr int64_t kSize = 16 << 20;
+    ASSERT_TRUE(join(group_table));
+    const auto blocks = std::make_unique<Ledger>();
+    std::atomic<int64_t>& shown = group_table.own()->in_flight;
+    const auto grant = [&](uintptr_t address) {
+      blocks->add({address, kSize, -1, kSecond, 0, 1, true});
+      group_table.add_in_flight(kSize);
+    };
+    for (uintptr_t i = 1; i <= 100; ++i) {
+      grant(i << 30);
+      EXPECT_EQ(shown, kSize);
+      ASSERT_TRUE(blocks->remove(i << 30, nullptr));
+      EXPECT_EQ(shown, 0);
+    }
+    grant(1 << 30);
+    EXPECT_EQ(blocks->in_flight_bound(0, 2 * kSecond), 0) << "it is quiet: the look leaves it out";
+    shown = 5;
+    ASSERT_TRUE(blocks->remove(1 << 30, nullptr));
+    EXPECT_EQ(shown, 5);
+    grant(1 << 30);
+    shown = 7;  // a look came between
+    ASSERT_TRUE(blocks->remove(1 << 30, nullptr));
+    EXPECT_EQ(shown, 0) << "never less than nothing";
+    group_table.leave();
+  });
 }
 
 TEST_F(GroupTableTest, ASlotWhoseHeartbeatStoppedCountsForNothing) {
