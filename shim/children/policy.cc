@@ -91,6 +91,7 @@ constexpr std::string_view kLaunchers[] = {
     "torchrun",
     "accelerate",
     "deepspeed",
+    "raylet",
 };
 
 constexpr bool is_blank(char c) { return c == ' ' || c == '\t'; }

@@ -75,6 +75,13 @@ def has_numpy(python):
                           timeout=60).returncode == 0
 
 
+@functools.lru_cache(None)
+def has_package(python, name):
+    """Whether an interpreter has a package of that name, with a module or (mkl) without."""
+    code = f"import importlib.metadata as metadata; metadata.version({name!r})"
+    return subprocess.run([python, "-c", code], capture_output=True, timeout=60).returncode == 0
+
+
 def disk_folder():
     """A new folder on a disk: on tmpfs every file would be memory."""
     return tempfile.mkdtemp(prefix="oomguard-test-", dir=os.environ.get("OOMGUARD_TEST_DISK",

@@ -1,5 +1,4 @@
 """Beside libraries, allocators and tools that are not written for it, the guard holds or says no."""
-import functools
 import glob
 import os
 import shutil
@@ -12,23 +11,20 @@ import harness
 
 PROGRAM = harness.PROGRAMS / "foreign.py"
 LIMIT = 300 * cgroup.MIB
+GROUP_OF_WORKERS = 960 * cgroup.MIB  # three processes with torch
 ALLOCATORS = {"jemalloc": ("libjemalloc.so.2", "libjemalloc2"),
               "tcmalloc": ("libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
               "mimalloc": ("libmimalloc.so.2", "libmimalloc2.0")}
 # PanicException is what PyO3 makes of a NULL from Python's C API.
 RAISED = ("MemoryError", "MemoryLimit", "PanicException", "ArrowMemoryError")
-
-
-@functools.lru_cache(None)
-def has_module(name):
-    return subprocess.run([harness.foreign_python(), "-c", f"import {name}"], capture_output=True,
-                          timeout=60).returncode == 0
+# Torch's own, and what a pool says whose thread of its own could not read a result.
+RAISED_AROUND_WORKERS = (*RAISED, "RuntimeError", "BrokenProcessPool", "TerminatedWorkerError")
 
 
 def needs_module(name):
     if not harness.foreign_python():
         pytest.skip("the environment of foreign packages could not be made")
-    if not has_module(name):
+    if not harness.has_package(harness.foreign_python(), name):
         pytest.skip(f"not installed: pip install {name}")
 
 
@@ -40,20 +36,35 @@ def needs_allocator(name):
     return found[0]
 
 
-def check_raised_and_lived(run):
+def check_raised_and_lived(run, raised=RAISED):
     assert run.finished.status == 0 and run.oom_kills == 0, run
-    assert run.result["exception"] in RAISED, run
+    assert run.result["exception"] in raised, run
     assert run.refusals > 0, run
 
 
 @pytest.mark.parametrize("case,module", (
     ("tokenizers", "tokenizers"), ("safetensors", "safetensors"), ("orjson_dumps", "orjson"),
-    ("orjson_loads", "orjson"), ("openblas", "numpy"), ("numba", "numba")))
+    ("orjson_loads", "orjson"), ("openblas", "numpy"), ("mkl", "mkl"), ("numba", "numba"),
+    ("polars", "polars")))
 def test_callers_that_abort_on_null_end_in_an_exception(case, module):
     needs_module(module)
     check_raised_and_lived(harness.run([harness.foreign_python(), PROGRAM, case],
                                        harness.SMALL_LIMIT, True, 120, NUMBA_NUM_THREADS="1",
                                        RUST_BACKTRACE="0"))
+
+
+# Workers hold memory in processes of their own, and the exception reaches who waits for them.
+@pytest.mark.parametrize("case,package", (
+    ("joblib_workers", "joblib"), ("joblib_results", "joblib"), ("torch_loader", "torch"),
+    ("torch_shared", "torch")))
+def test_a_library_whose_workers_meet_the_limit_ends_in_an_exception(case, package):
+    if package != "torch":
+        needs_module(package)
+    python = harness.main_python() if package == "torch" else harness.foreign_python()
+    limit = GROUP_OF_WORKERS if package == "torch" else harness.SMALL_LIMIT
+    run = harness.run([python, PROGRAM, case, "100"], limit, True, 120)
+    check_raised_and_lived(run, RAISED_AROUND_WORKERS)
+    assert run.result["again"] == 100, run
 
 
 def test_arrow_that_uses_the_systems_allocator_is_refused():

@@ -4,7 +4,9 @@
     tests/foreign/run.py --python 3.12 --modules test_threading test_mmap
     tests/foreign/run.py --python 3.12                  the whole list of MODULES
     tests/foreign/run.py --python 3.12 --modules test_socket --ignore '*VSOCK*'
-    tests/foreign/run.py --python PATH --numpy core     numpy's own tests of one package
+    tests/foreign/run.py --python PATH --numpy          numpy's own tests (pytest and hypothesis
+                                                        must be there, else none can be run)
+    tests/foreign/run.py --python PATH --numpy fft _core.tests.test_nditer
 
 OOMGUARD_BUILD names the build folder. Each run is in a memory group of its own with room to spare,
 so that nothing is owed a refusal: every difference is a fault of the guard, or of a test that does
@@ -44,6 +46,7 @@ MODULES = [
     "test_set", "test_itertools", "test_logging", "test_queue", "test_sched", "test_venv",
     "test_interpreters", "test_eintr", "test_repl",
 ]
+NUMPY_PARTS = ["_core", "fft", "lib", "linalg", "ma", "matrixlib", "polynomial", "random"]
 # Made here: some builds leave out these modules, which name no more than a start method.
 START_METHODS = {f"test_multiprocessing_{method}": method
                  for method in ("fork", "spawn", "forkserver")}
@@ -103,6 +106,7 @@ class Suite:
         self.label = label
         self.python = python
         self.arguments = arguments
+        self.last_words = ""  # the end of what the newest run printed
 
     def run(self, guarded, timeout_s, log):
         """{test: outcome} with the program's own end under ''."""
@@ -124,6 +128,7 @@ class Suite:
             outcomes = read_outcomes(report)
             end = "timed out" if done.timed_out else f"status {done.status}"
             outcomes[""] = end + (f", {kills} killed by the kernel" if kills else "")
+            self.last_words = (done.stdout + done.stderr).strip()[-1000:]
             if log:
                 side = "guarded" if guarded else "bare"
                 name = f"{pathlib.Path(self.python).name}-{self.label}-{side}"
@@ -148,11 +153,13 @@ def compare(suite, timeout_s, log=None):
             break
         again = differences(suite.run(False, timeout_s, log), suite.run(True, timeout_s, log))
         found = {name: pair for name, pair in found.items() if name in again}
-    return found, len(bare) - 1, bare[""]
+    # What cannot be collected is an error of its own, and no test.
+    return found, sum(kind != "error" for name, kind in bare.items() if name), bare[""]
 
 
-def cpython_suite(python, module, match=(), ignore=()):
-    arguments = ["-m", "test", "--junit-xml", "@REPORT", "--timeout", "120"]
+def cpython_suite(python, module, timeout_s, match=(), ignore=()):
+    # The suite's own limit counts for the whole module, and prints where it stands.
+    arguments = ["-m", "test", "--junit-xml", "@REPORT", "--timeout", str(0.9 * timeout_s)]
     arguments += ["--testdir", "@FOLDER", f"{module}_all"] if module in START_METHODS else [module]
     for pattern in match:
         arguments += ["-m", pattern]
@@ -167,12 +174,13 @@ def pytest_suite(label, python, arguments):
 
 
 def suites(options, python):
-    if options.numpy:
+    if options.numpy is not None:
         return [pytest_suite(f"numpy.{part}", python, ["--pyargs", f"numpy.{part}", "-m",
-                                                       "not slow"]) for part in options.numpy]
+                                                       "not slow"])
+                for part in options.numpy or NUMPY_PARTS]
     if not has_suite(python):
         return []
-    return [cpython_suite(python, module, options.match, options.ignore)
+    return [cpython_suite(python, module, options.timeout, options.match, options.ignore)
             for module in modules_of(python, options.modules or MODULES)]
 
 
@@ -183,7 +191,8 @@ def main():
     parser.add_argument("--modules", nargs="*", default=[], metavar="MODULE")
     parser.add_argument("--match", action="append", default=[], help="only tests of this pattern")
     parser.add_argument("--ignore", action="append", default=[], help="not tests of this pattern")
-    parser.add_argument("--numpy", nargs="*", metavar="PACKAGE")
+    parser.add_argument("--numpy", nargs="*", metavar="PACKAGE",
+                        help=f"without names: {' '.join(NUMPY_PARTS)}")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one run")
     parser.add_argument("--log", help="a folder for what the suites print")
     options = parser.parse_args()
@@ -195,14 +204,17 @@ def main():
         return 2
     if options.log:
         os.makedirs(options.log, exist_ok=True)
-    status = 0
+    status = ran = 0
     for suite in todo:
         found, count, end = compare(suite, options.timeout, options.log)
+        ran += count
         print(f"{suite.label}: {count} tests, {end}, {len(found)} differ", flush=True)
+        if count == 0:
+            print(suite.last_words, flush=True)
         for name, (bare, guarded) in found.items():
             status = 1
             print(f"    {name or '(the run itself)'}: bare {bare}, guarded {guarded}", flush=True)
-    return status
+    return status if ran else 2
 
 
 if __name__ == "__main__":

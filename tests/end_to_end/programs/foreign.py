@@ -74,6 +74,15 @@ def openblas():
         held.append(numbers @ numbers)
 
 
+def mkl():
+    """The same with MKL, called by its own interface."""
+    import numpy
+    import libraries_fit
+    numbers = numpy.ones((1000, 1000))
+    while True:
+        held.append(libraries_fit.mkl_product(numbers, numbers))
+
+
 def numba():
     import numba
     numbered = "lambda x: x + %d"
@@ -89,6 +98,53 @@ def polars():
     frame = polars.DataFrame({"a": range(MIB)})
     while True:
         held.append(frame.with_columns((polars.col("a") * len(held)).alias("b")))
+
+
+def grow_in_a_worker(number):
+    blocks = [number]
+    while True:
+        blocks.append(b"x" * MIB)
+
+
+def joblib_workers():
+    """The exception is pickled in one worker and raised here, while the other one works on."""
+    import joblib
+    joblib.Parallel(n_jobs=2)(joblib.delayed(grow_in_a_worker)(n) for n in range(2))
+
+
+def joblib_results():
+    import joblib
+    import numpy
+    with joblib.Parallel(n_jobs=2) as parallel:
+        while True:
+            held.append(parallel(joblib.delayed(numpy.ones)(2 * MIB) for _ in range(4)))
+
+
+class Growing:
+    """A data set whose samples need ever more memory."""
+
+    def __len__(self):
+        return 1 << 20
+
+    def __getitem__(self, index):
+        import torch
+        held.append(torch.ones(MIB))
+        return index
+
+
+def torch_loader():
+    import torch.utils.data
+    for _ in torch.utils.data.DataLoader(Growing(), num_workers=2):
+        pass
+
+
+def torch_shared():
+    """Batches that workers hand over in shared memory pile up here."""
+    import torch.multiprocessing
+    import torch.utils.data
+    loader = torch.utils.data.DataLoader([torch.ones(MIB)] * 100000, batch_size=4, num_workers=2)
+    for batch in loader:
+        held.append(batch)
 
 
 def main():

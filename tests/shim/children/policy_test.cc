@@ -40,7 +40,7 @@ TEST(ClassifyName, KnowsInterpretersInAllTheirSpellings) {
 
 TEST(ClassifyName, KnowsLaunchers) {
   for (const char* name : {"sh", "/bin/bash", "-bash", "env", "/usr/bin/timeout", "srun", "mpirun",
-                           "torchrun", "micromamba", "uv", "tini", "xargs"}) {
+                           "torchrun", "raylet", "micromamba", "uv", "tini", "xargs"}) {
     EXPECT_EQ(Program::kLauncher, classify_name(name)) << name;
   }
 }

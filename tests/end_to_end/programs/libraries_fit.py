@@ -1,0 +1,172 @@
+"""Libraries with workers, allocators or thread pools of their own, at work with room to spare.
+
+    python libraries_fit.py CASE FOLDER      (FOLDER on a real disk, for files)
+
+Each prints one line that says what it computed: guarded and bare must print the same.
+"""
+import ctypes
+import glob
+import hashlib
+import multiprocessing
+import os
+import sys
+
+MIB = 1 << 20
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+class TorchBlocks:
+    """A data set of 64 tensors of 256 KiB."""
+
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        import torch
+        return torch.full((256, 256), float(index)), index
+
+
+def double_in_place(inbox, outbox):
+    for block in iter(inbox.get, None):
+        block.mul_(2)
+        outbox.put(block + 1)
+
+
+def torch_sum(number):
+    import torch
+    return float(torch.ones(MIB).mul_(number).sum())
+
+
+def torch_strategy(strategy):
+    """Tensors that a child changes in place, and new ones that it sends back."""
+    import torch.multiprocessing
+    torch.multiprocessing.set_sharing_strategy(strategy)
+    context = torch.multiprocessing.get_context("fork")
+    inbox, outbox = context.SimpleQueue(), context.SimpleQueue()
+    child = context.Process(target=double_in_place, args=(inbox, outbox))
+    child.start()
+    blocks = [torch.full((MIB,), float(number)) for number in range(1, 6)]
+    answers = []
+    for block in blocks:
+        inbox.put(block)
+        answers.append(float(outbox.get().sum()))
+    inbox.put(None)
+    child.join()
+    return [float(block[-1]) for block in blocks], answers, child.exitcode
+
+
+def torch_loader(method):
+    import torch.utils.data
+    loader = torch.utils.data.DataLoader(
+        TorchBlocks(), batch_size=8, num_workers=2, multiprocessing_context=method,
+        persistent_workers=True)
+    return [[(tuple(batch.shape), float(batch.sum()), numbers.tolist()[::4])
+             for batch, numbers in loader] for _ in range(2)][-1]
+
+
+def torch_workers(folder):
+    import torch
+    import torch.multiprocessing
+    torch.set_num_threads(1)  # libgomp hangs in a child that was forked after it had threads
+    lines = [torch_strategy("file_descriptor"), torch_strategy("file_system"),
+             torch_loader("fork"), torch_loader("spawn")]
+    with torch.multiprocessing.get_context("fork").Pool(2) as pool:
+        lines.append(pool.map(torch_sum, range(8)))
+    path = os.path.join(folder, "tensor.pt")
+    torch.save({"weight": torch.arange(4 * MIB)}, path)
+    for mapped in (False, True):
+        lines.append(int(torch.load(path, mmap=mapped)["weight"][-1]))
+    thrown = "not thrown"
+    try:
+        torch.empty(1 << 60)
+    except RuntimeError as error:
+        thrown = "DefaultCPUAllocator" in str(error)
+    lines.append(thrown)
+    torch.set_num_threads(2)
+    layer = torch.nn.Linear(512, 512)
+    with torch.no_grad():
+        layer.weight.fill_(0.5)
+        layer.bias.fill_(1)
+    layer(torch.ones(64, 512)).sum().backward()
+    lines.append((float(layer.weight.grad.sum()), float(layer.bias.grad.sum())))
+    return digest(repr(lines).encode()), lines
+
+
+def numpy_row(number):
+    import numpy
+    return float(numpy.ones(MIB).dot(numpy.full(MIB, float(number))))
+
+
+def mapped_sum(array, number):
+    return type(array).__name__, float(array[:: number + 1].sum())
+
+
+def joblib_workers(_):
+    import joblib
+    import numpy
+    lines = []
+    for backend in ("loky", "multiprocessing", "threading"):
+        with joblib.Parallel(n_jobs=2, backend=backend) as parallel:
+            for _ in range(2):
+                lines.append(parallel(joblib.delayed(numpy_row)(n) for n in range(12)))
+    # Above a megabyte, arrays reach the workers as a mapped file in /dev/shm.
+    array = numpy.arange(4 * MIB, dtype=float)
+    lines.append(joblib.Parallel(n_jobs=2)(joblib.delayed(mapped_sum)(array, n) for n in range(6)))
+    return lines
+
+
+def polars_queries(folder):
+    import polars
+    frame = polars.DataFrame({"key": [n % 97 for n in range(MIB)], "value": range(MIB)})
+    path = os.path.join(folder, "frame.parquet")
+    frame.write_parquet(path)
+    grouped = polars.scan_parquet(path).group_by("key").agg(
+        polars.col("value").sum().alias("sum"), polars.len()).sort("key").collect()
+    joined = frame.join(grouped, on="key").sort("value", descending=True)
+    return grouped["sum"].to_list()[:5], joined.shape, int(joined["sum"].sum())
+
+
+def arrow_pools(_):
+    import pyarrow.compute
+    lines = []
+    for name in pyarrow.supported_memory_backends():
+        pyarrow.set_memory_pool(getattr(pyarrow, f"{name}_memory_pool")())
+        array = pyarrow.array(range(MIB))
+        for number in range(20):
+            array = pyarrow.compute.add(array, number)
+        lines.append((name, pyarrow.compute.sum(array).as_py()))
+    return lines
+
+
+def mkl_product(left, right):
+    """dgemm of two square matrices by MKL's single library, as numpy's builds on MKL call it."""
+    import numpy
+    library = ctypes.CDLL(glob.glob(os.path.join(sys.prefix, "lib", "libmkl_rt.so*"))[0])
+    product = numpy.zeros_like(left)
+    size, one = len(left), ctypes.c_double(1)
+    a, b, c = (matrix.ctypes.data_as(ctypes.c_void_p) for matrix in (left, right, product))
+    library.cblas_dgemm(101, 111, 111, size, size, size, one, a, size, b, size, one, c, size)
+    return product
+
+
+def mkl_products(_):
+    import numpy
+    product = numpy.ones((1200, 1200))
+    for _ in range(5):
+        product = mkl_product(product, numpy.full((1200, 1200), 0.5))
+    return float(product.min()), float(product.max())
+
+
+CASES = {value.__name__: value for value in (torch_workers, joblib_workers, polars_queries,
+                                             arrow_pools, mkl_products)}
+
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("fork")
+    print(sys.argv[1], CASES[sys.argv[1]](sys.argv[2]))
+    if "oomguard" in sys.modules:  # a file, because the output has to be the bare program's
+        with open(os.path.join(sys.argv[2], "last_refusal"), "w") as answer:
+            answer.write(repr(sys.modules["oomguard"].last_refusal()))
