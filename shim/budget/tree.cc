@@ -21,6 +21,8 @@ constinit Share g_share;
 constinit std::atomic<bool> g_forked{false};
 constinit std::atomic<bool> g_shares{false};
 constinit std::atomic<bool> g_joining{false};
+constinit std::atomic<bool> g_joined{false};  // what this process inherited is known
+constinit bool g_looking = false;             // the raw thread's: its share is begun
 constinit std::atomic<Bytes> g_memory{0};
 
 bool has_budget() noexcept {
@@ -88,6 +90,7 @@ void on_fork_child() noexcept {
   group_table.close_in_child();
   g_forked.store(true, kRelaxed);
   g_shares.store(true, kRelaxed);
+  g_joined.store(false);
   g_joining.store(false);
 }
 
@@ -100,14 +103,16 @@ Bytes faulted_bytes() noexcept { return static_cast<Bytes>(count_faults()) * pro
 void join(const probe::Probe& eyes) noexcept {
   if (g_joining.exchange(true)) return;
   const bool open = group_table.open(gate.values().directory, eyes.group_key(), gate.budget_key());
-  if (!open || !has_budget()) return;
-  const Bytes inherited = g_forked.load(kRelaxed) ? std::max<Bytes>(probe::own_memory(), 0) : 0;
-  g_share.inherit(inherited);
-  const Bytes others = group_table.others(program_now_ns(), group_table.tree()).tree_bytes;
-  gate.probe.set_others_usage(others - inherited);
+  if (open && has_budget()) {
+    const Bytes inherited = g_forked.load(kRelaxed) ? std::max<Bytes>(probe::own_memory(), 0) : 0;
+    g_share.inherit(inherited);
+    const Bytes others = group_table.others(program_now_ns(), group_table.tree()).tree_bytes;
+    gate.probe.set_others_usage(others - inherited);
+  }
+  g_joined.store(true, std::memory_order_release);
 }
 
-void begin_looks() noexcept { g_share.begin(count_faults()); }
+void begin_looks() noexcept { g_looking = false; }
 
 Bytes last_known_memory() noexcept { return g_memory.load(kRelaxed); }
 
@@ -116,6 +121,13 @@ void look(probe::Probe& eyes, Bytes memory, bool near, int64_t now_ns) noexcept 
   GroupTable::Slot* slot = group_table.own();
   if (slot == nullptr) return;
   group_table.sweep(now_ns);
+  // A thread of the program may be about to join: before it has, all that a fork shares would seem to be
+  // this process's own, and its relatives would be refused what fits.
+  if (!g_looking) {
+    if (!g_joined.load(std::memory_order_acquire)) return;
+    g_share.begin(count_faults());
+    g_looking = true;
+  }
   Bytes elsewhere = 0;
   if (has_budget()) {
     // The tree's root counts whatever it maps.
