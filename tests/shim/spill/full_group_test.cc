@@ -7,16 +7,7 @@
 namespace oomguard::spill {
 namespace {
 
-using budget::kMiB;
-using test::configure;
-using test::expect_in_child;
-using test::fill;
-using test::HeapBlock;
-using test::kGiB;
-using test::lend;
 using test::MemoryGroup;
-using test::Raw;
-using test::wrong;
 
 constexpr size_t kBlock = 160 * 1024 * 1024;
 

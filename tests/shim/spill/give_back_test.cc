@@ -10,17 +10,6 @@
 namespace oomguard::spill {
 namespace {
 
-using budget::kMiB;
-using test::configure;
-using test::expect_in_child;
-using test::fill;
-using test::HeapBlock;
-using test::kGiB;
-using test::lend;
-using test::not_zero;
-using test::Raw;
-using test::wrong;
-
 constexpr size_t kBlock = 64 * 1024 * 1024;
 
 class GiveBack : public testing::Test {

@@ -175,3 +175,20 @@ inline size_t lent_mappings() {
 }
 
 }  // namespace oomguard::test
+
+// The names that nearly every test of this folder uses.
+namespace oomguard::spill {
+
+using budget::kMiB;
+using test::configure;
+using test::expect_in_child;
+using test::fill;
+using test::HeapBlock;
+using test::kGiB;
+using test::lend;
+using test::not_zero;
+using test::Raw;
+using test::tend;
+using test::wrong;
+
+}  // namespace oomguard::spill

@@ -16,15 +16,7 @@
 namespace oomguard::spill {
 namespace {
 
-using budget::kMiB;
-using test::configure;
-using test::expect_in_child;
-using test::fill;
-using test::HeapBlock;
-using test::lend;
 using test::lend_once;
-using test::Raw;
-using test::wrong;
 
 constexpr size_t kBlock = 32 * 1024 * 1024;
 constexpr int64_t kSecond = 1'000'000'000;
