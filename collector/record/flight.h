@@ -1,8 +1,10 @@
 // The flight file: what a guarded process leaves behind, complete at every instant.
 //
-// A fixed-size file in <dir>/sessions/, mapped MAP_SHARED, so that SIGKILL loses nothing. The shim
+// A file of fixed size in <dir>/sessions/, mapped MAP_SHARED, so that SIGKILL loses nothing. The shim
 // writes it, `oomguard report` and the post-mortem read it and treat it as hostile (reader.h checks
-// magic, version, sizes and every string's end).
+// magic, version, sizes and every string's end). It begins with the header and the refusals; where
+// the other sections are (timeline.h, stacks.h) follows from its size alone (layout.h) and stands in
+// the header.
 //
 // A leaf: PODs, fixed-width integers, explicit padding, every offset asserted below. Changing the
 // layout means a new kVersion; a reader refuses versions that it does not know.
@@ -18,11 +20,28 @@
 namespace oomguard::record {
 
 inline constexpr char kMagic[8] = {'O', 'O', 'M', 'F', 'L', 'I', 'T', '\n'};
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 inline constexpr uint32_t kRefusalSlots = 64;   // a ring; an incident's first 64 stay until a later one
 inline constexpr uint32_t kBlockSlots = 10;     // the ten largest live blocks of a refusal
 inline constexpr uint32_t kNeighbourSlots = 8;  // the eight largest other processes of the group
 inline constexpr uint32_t kLevelSlots = 16;
+
+// Parts of the file, in the order of the header's table; the first follows the header.
+enum class Section : uint32_t {
+  kRefusals, kTimeline, kStrings, kFrames, kNodes, kSites, kModules, kModelFiles
+};
+inline constexpr uint32_t kSectionCount = 8;
+
+// Writers claim a record (of strings: bytes) by adding to `used`, which may pass `capacity` for a
+// moment: what does not fit is counted in `dropped`. Rings (refusals, timeline) are used in full from
+// the start.
+struct SectionRecord {
+  uint64_t offset_bytes;           // from the beginning of the file
+  uint32_t record_bytes;
+  uint32_t capacity;               // records
+  std::atomic<uint32_t> used;
+  std::atomic<uint32_t> dropped;
+};
 
 enum class EndState : uint32_t {
   kRunning = 0,
@@ -151,9 +170,13 @@ struct FlightHeader {
   uint64_t tree;                   // the same for all of one process tree; 0 unknown
   char ended_because[128];         // why nothing but the end was left (Outcome::kEnded); "" else
   RereadRecord reread;
-  char unused[248];                // zero
+  uint64_t file_bytes;             // of all sections; what layout.h is asked with
+  std::atomic<int64_t> live_sampled_bytes;  // estimate over all sites (stacks.h)
+  SectionRecord sections[kSectionCount];
+  char unused[40];                 // zero
 };
 
+// What every flight file begins with.
 struct FlightFile {
   FlightHeader header;
   RefusalRecord refusals[kRefusalSlots];
@@ -172,6 +195,9 @@ static_assert(std::is_standard_layout_v<FlightFile>);
 static_assert(offsetof(FlightHeader, ended_because) % 8 == 0);
 static_assert(sizeof(RereadRecord) == 128);
 static_assert(offsetof(FlightHeader, reread) % 8 == 0);
+static_assert(sizeof(SectionRecord) == 24);
+static_assert(offsetof(FlightHeader, sections) % 8 == 0);
+static_assert(sizeof(FlightHeader) % 8 == 0);
 static_assert(sizeof(BlockRecord) == 96);
 static_assert(sizeof(NeighbourRecord) == 48);
 static_assert(sizeof(LevelRecord) == 168);

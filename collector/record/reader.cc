@@ -10,6 +10,10 @@
 #include <fstream>
 #include <utility>
 
+#include "collector/record/layout.h"
+#include "collector/record/read_at.h"
+#include "collector/record/reader_sections.h"
+
 namespace oomguard::record {
 namespace {
 
@@ -31,15 +35,19 @@ Error unreadable(const std::string& path, const std::string& why) {
   return Error{path + ": " + why, 1};
 }
 
-bool read_at(int fd, void* out, size_t size, off_t offset) {
-  auto* at = static_cast<char*>(out);
-  while (size > 0) {
-    const ssize_t got = ::pread(fd, at, size, offset);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    at += got;
-    size -= static_cast<size_t>(got);
-    offset += got;
+// Read on a machine that has its bytes the other way round, a small version looks large.
+bool is_other_byte_order(uint32_t version) { return version > 0xffff && __builtin_bswap32(version) <= 0xffff; }
+
+bool is_layout(const FlightHeader& header) {
+  if (!is_flight_size(header.file_bytes)) return false;
+  const Layout layout = layout_for(header.file_bytes);
+  for (uint32_t i = 0; i < kSectionCount; ++i) {
+    const SectionRecord& section = header.sections[i];
+    const Layout::Place& place = layout.sections[i];
+    if (section.offset_bytes != place.offset_bytes || section.record_bytes != place.record_bytes ||
+        section.capacity != place.capacity) {
+      return false;
+    }
   }
   return true;
 }
@@ -47,12 +55,14 @@ bool read_at(int fd, void* out, size_t size, off_t offset) {
 // Empty where the header is one that this reader knows.
 std::string header_fault(const FlightHeader& header) {
   if (memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) return "not a flight file of oomguard";
+  if (is_other_byte_order(header.version)) return "written on a machine with another byte order";
   if (header.version != kVersion) {
     return "written by another version of oomguard (format " + std::to_string(header.version) +
            ", this one reads format " + std::to_string(kVersion) + ")";
   }
   if (header.header_bytes != sizeof(FlightHeader) ||
-      header.refusal_bytes != sizeof(RefusalRecord) || header.refusal_slots != kRefusalSlots) {
+      header.refusal_bytes != sizeof(RefusalRecord) || header.refusal_slots != kRefusalSlots ||
+      !is_layout(header)) {
     return "damaged: its sizes are not those of its format";
   }
   return "";
@@ -110,6 +120,9 @@ Result<Fd> open_flight(const std::string& path, FlightHeader* header) {
   }
   const std::string fault = header_fault(*header);
   if (!fault.empty()) return unreadable(path, fault);
+  if (static_cast<uint64_t>(info.st_size) < header->file_bytes) {
+    return unreadable(path, "damaged: it ends before its last record");
+  }
   make_safe(header);
   return fd;
 }
@@ -143,6 +156,7 @@ Result<Flight> read_flight(const std::string& path) {
               return a->sequence.load() < b->sequence.load();
             });
   flight.file_ = std::move(file);
+  SectionReader(fd, &flight).read();
   return flight;
 }
 

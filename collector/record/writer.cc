@@ -1,70 +1,60 @@
 #include "collector/record/writer.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "collector/probe/syscall.h"
-#include "collector/record/line_buffer.h"
 #include "collector/record/mask.h"
 
 namespace oomguard::record {
 namespace {
 
 constexpr size_t kPageBytes = 4096;
+constexpr uint64_t kFreeTimes = 4;      // of a disk's free space no more than a quarter
+constexpr int64_t kMemoryShare = 512;   // of the limit, where the file itself is memory
 
-int make_folder(const char* path) {
-  const long result = sys::call(SYS_mkdirat, AT_FDCWD, sys::as_arg(path), 0700);
-  return result == -EEXIST ? 0 : static_cast<int>(result);
-}
+bool is_error(long result) { return result < 0 && result > -4096; }
 
-// Makes every missing folder of `path`, which is changed for a moment at each slash.
-int make_folders(char* path) {
-  for (char* c = path + 1; *c != '\0'; ++c) {
-    if (*c != '/') continue;
-    *c = '\0';
-    // A parent that exists but may not be written to answers EACCES or EROFS; the last one counts.
-    make_folder(path);
-    *c = '/';
-  }
-  return make_folder(path);
-}
-
-// A descriptor of the folder, or -errno where it is not one that this user may trust.
-int open_own_folder(const char* path, bool must_be_private) {
-  const int fd = sys::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (fd < 0) return fd;
-  struct stat info;
-  int error = sys::fstat(fd, &info);
-  const auto user = static_cast<uid_t>(sys::call(SYS_geteuid));
-  if (error == 0 && info.st_uid != user) error = -EPERM;
-  if (error == 0 && must_be_private && (info.st_mode & 022) != 0) error = -EPERM;
-  if (error == 0) return fd;
-  sys::close(fd);
-  return error;
-}
-
-// Blocks for the whole file. File systems without fallocate get a byte written in each page, which
-// reserves as well.
-int reserve_blocks(int fd) {
-  constexpr auto kBytes = static_cast<long>(sizeof(FlightFile));
-  if (!sys::may_write_file_of(kBytes)) return -EFBIG;
-  long result = sys::call(SYS_ftruncate, fd, kBytes);
-  if (result == 0) result = sys::call(SYS_fallocate, fd, 0, 0, kBytes);
+// Blocks for the whole file. File systems without fallocate get a byte written in each page of a file
+// of the smallest size, which reserves as well.
+int reserve_blocks(int fd, uint64_t* bytes, bool exactly) {
+  if (!sys::may_write_file_of(*bytes)) return -EFBIG;
+  long result = sys::call(SYS_ftruncate, fd, static_cast<long>(*bytes));
+  if (result == 0) result = sys::call(SYS_fallocate, fd, 0, 0, static_cast<long>(*bytes));
   if (result != -EOPNOTSUPP && result != -ENOSYS) return static_cast<int>(result);
+  if (!exactly) *bytes = kSmallestFlightBytes;
+  result = sys::call(SYS_ftruncate, fd, static_cast<long>(*bytes));
   const char zero = 0;
-  for (long at = 0; at < kBytes; at += kPageBytes) {
-    result = sys::call(SYS_pwrite64, fd, sys::as_arg(&zero), 1, at);
-    if (result < 0) return static_cast<int>(result);
+  for (uint64_t at = 0; result >= 0 && at < *bytes; at += kPageBytes) {
+    result = sys::call(SYS_pwrite64, fd, sys::as_arg(&zero), 1, static_cast<long>(at));
   }
-  return 0;
+  return result < 0 ? static_cast<int>(result) : 0;
 }
 
-int64_t realtime_ns() {
-  timespec now{};
-  sys::call(SYS_clock_gettime, CLOCK_REALTIME, sys::as_arg(&now));
-  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+Medium medium_of(int fd) {
+  struct statfs info;
+  if (sys::call(SYS_fstatfs, fd, sys::as_arg(&info)) != 0) return {INT64_MAX, false};
+  const auto kind = static_cast<unsigned long>(info.f_type);
+  __int128 free = info.f_bavail;
+  free *= info.f_bsize;
+  return {free < INT64_MAX ? static_cast<int64_t>(free) : INT64_MAX,
+          kind == TMPFS_MAGIC || kind == RAMFS_MAGIC};
+}
+
+// Reserves as much as can be had, at most *bytes; what was reserved is in it.
+int reserve(int fd, int64_t limit_bytes, uint64_t* bytes) {
+  *bytes = affordable_bytes(*bytes, medium_of(fd), limit_bytes);
+  int error = -ENOSPC;
+  while (*bytes != 0) {
+    error = reserve_blocks(fd, bytes, false);
+    if (error != -ENOSPC && error != -EDQUOT && error != -EFBIG) return error;
+    *bytes = flight_size(*bytes / 2);
+  }
+  return error;
 }
 
 size_t read_file(const char* path, char* buffer, size_t capacity) {
@@ -120,7 +110,7 @@ void fill_header(FlightHeader* header, const Start& start) {
   header->parent_pid = static_cast<int32_t>(sys::call(SYS_getppid));
   header->uid = static_cast<uint32_t>(sys::call(SYS_geteuid));
   header->start_ticks = start_ticks();
-  header->start_realtime_ns = realtime_ns();
+  header->start_realtime_ns = sys::realtime_ns();
   header->start_monotonic_ns = sys::monotonic_ns();
   header->start_oom_kills = start.oom_kills;
   header->limit_bytes = start.limit_bytes;
@@ -131,88 +121,148 @@ void fill_header(FlightHeader* header, const Start& start) {
                                 sys::as_arg(header->program), sizeof(header->program) - 1);
   header->program[length > 0 ? length : 0] = '\0';
   fill_command(header);
-  // Last: a reader that comes earlier sees no flight file yet.
+}
+
+// Last: a reader that comes earlier sees no flight file yet.
+void publish(FlightHeader* header) {
   uint64_t magic;
   static_assert(sizeof magic == sizeof kMagic && offsetof(FlightHeader, magic) == 0);
   memcpy(&magic, kMagic, sizeof magic);
   std::atomic_ref<uint64_t>(*reinterpret_cast<uint64_t*>(header)).store(magic, std::memory_order_release);
 }
 
-// Makes a new file in the folder and writes its name behind `stem_length` characters of `path`.
-int create_file(int folder, char (&path)[kMaxSessionPath], size_t stem_length) {
-  const int64_t seconds = realtime_ns() / 1'000'000'000;
-  const long pid = sys::call(SYS_getpid);
-  // A process that executes another program keeps its number; within one second so do the names.
-  for (int64_t attempt = 0; attempt < 10; ++attempt) {
-    char* name = path + stem_length;
-    LineBuffer text(name, kMaxSessionPath - stem_length);
-    text.number(seconds).text("-").number(pid);
-    if (attempt > 0) text.text("-").number(attempt);
-    text.text(".flight").end_line();
-    const size_t length = text.finish();
-    if (length == 0) return -ENAMETOOLONG;
-    name[length - 1] = '\0';
-    const auto fd =
-        static_cast<int>(sys::call(SYS_openat, folder, sys::as_arg(name),
-                                   O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (fd != -EEXIST) return fd;
+bool write_all(int fd, const char* from, uint64_t size, uint64_t offset) {
+  while (size > 0) {
+    const long done = sys::call(SYS_pwrite64, fd, sys::as_arg(from), static_cast<long>(size),
+                                static_cast<long>(offset));
+    if (done <= 0) return false;
+    from += done;
+    size -= static_cast<uint64_t>(done);
+    offset += static_cast<uint64_t>(done);
   }
-  return -EEXIST;
+  return true;
 }
 
-// `<directory>/sessions` in `path`, made and checked; a descriptor of it, or -errno.
-int open_sessions(const char* directory, char (&path)[kMaxSessionPath], size_t* length) {
-  static constexpr char kSessions[] = "/sessions";
-  size_t size = strnlen(directory, kMaxSessionPath);
-  while (size > 1 && directory[size - 1] == '/') --size;
-  if (directory[0] != '/') return -EINVAL;
-  if (size + sizeof(kSessions) + 1 >= kMaxSessionPath) return -ENAMETOOLONG;
-  memcpy(path, directory, size);
-  path[size] = '\0';
-  int error = make_folders(path);
-  if (error != 0) return error;
-  const int parent = open_own_folder(path, false);
-  if (parent < 0) return parent;
-  sys::close(parent);
-  memcpy(path + size, kSessions, sizeof(kSessions));
-  error = make_folder(path);
-  if (error != 0) return error;
-  const int fd = open_own_folder(path, true);
-  *length = size + sizeof(kSessions) - 1;
-  path[(*length)++] = '/';
-  path[*length] = '\0';
-  return fd;
+// What is in a record in memory; of the rings only what was ever written, so that no page comes into
+// being.
+bool copy_content(const FlightFile* memory, int fd) {
+  const View view = view_of(const_cast<FlightFile*>(memory));
+  const auto* bytes = reinterpret_cast<const char*>(memory);
+  const auto copy = [&](const void* from, uint64_t size) {
+    const auto* start = static_cast<const char*>(from);
+    return write_all(fd, start, size, static_cast<uint64_t>(start - bytes));
+  };
+  if (!copy(memory, sizeof(FlightHeader))) return false;
+  for (const RefusalRecord& refusal : memory->refusals) {
+    if (refusal.at_monotonic_ns == 0) break;
+    if (!copy(&refusal, sizeof refusal)) return false;
+  }
+  for (const Ring& ring : kRings) {
+    uint32_t count = 0;
+    while (count < ring.count && view.timeline[ring.first + count].sample.at_monotonic_ns != 0) ++count;
+    if (!copy(view.timeline + ring.first, count * sizeof(SampleRecord))) return false;
+  }
+  for (uint32_t i = static_cast<uint32_t>(Section::kStrings); i < kSectionCount; ++i) {
+    const SectionRecord& section = memory->header.sections[i];
+    const uint64_t used = section.used.load(std::memory_order_acquire);
+    const uint64_t count = used < view.capacities[i] ? used : view.capacities[i];
+    if (!copy(bytes + section.offset_bytes, count * section.record_bytes)) return false;
+  }
+  return true;
+}
+
+FlightFile* map(uint64_t bytes, int flags, int fd, void* over, int* error) {
+  const long mapped = sys::call(SYS_mmap, sys::as_arg(over), static_cast<long>(bytes),
+                                PROT_READ | PROT_WRITE,
+                                flags | (over != nullptr ? MAP_FIXED : 0), fd, 0);
+  *error = is_error(mapped) ? static_cast<int>(mapped) : 0;
+  return *error == 0 ? reinterpret_cast<FlightFile*>(mapped) : nullptr;
+}
+
+// Makes a file in the folder and lets `make(fd)` fill it, which answers 0 or -errno; where it fails
+// nothing is left.
+template <typename Make>
+int with_new_file(const char* directory, char (&path)[kMaxSessionPath], Make make) {
+  size_t stem_length = 0;
+  const int folder = open_sessions(directory, path, &stem_length);
+  int error = folder;
+  if (folder >= 0) {
+    const int fd = create_session_file(folder, path, stem_length);
+    error = fd;
+    if (fd >= 0) {
+      error = make(fd);
+      sys::close(fd);
+      if (error != 0) sys::call(SYS_unlinkat, folder, sys::as_arg(path + stem_length), 0);
+    }
+    sys::close(folder);
+  }
+  if (error < 0) path[0] = '\0';
+  return error;
 }
 
 }  // namespace
 
+uint64_t affordable_bytes(uint64_t wanted, const Medium& medium, int64_t limit_bytes) {
+  uint64_t most = wanted;
+  const auto at_most = [&](uint64_t bytes) { most = bytes < most ? bytes : most; };
+  const uint64_t free = medium.free_bytes > 0 ? static_cast<uint64_t>(medium.free_bytes) : 0;
+  at_most(free / kFreeTimes);
+  if (medium.is_memory) {
+    const int64_t share = limit_bytes / kMemoryShare;
+    if (most > kSmallestFlightBytes) {
+      at_most(share > static_cast<int64_t>(kSmallestFlightBytes) ? static_cast<uint64_t>(share)
+                                                                 : kSmallestFlightBytes);
+    }
+  }
+  return flight_size(most);
+}
+
 FlightFile* create(const char* directory, const Start& start, char (&path)[kMaxSessionPath],
                    int* error) {
-  size_t stem_length = 0;
-  const int folder = open_sessions(directory, path, &stem_length);
-  const int fd = folder < 0 ? folder : create_file(folder, path, stem_length);
-  long mapped = fd;
-  if (fd >= 0) {
-    mapped = reserve_blocks(fd);
-    if (mapped == 0) {
-      mapped =
-          sys::call(SYS_mmap, 0, sizeof(FlightFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    }
-    sys::close(fd);
-    if (mapped < 0 && mapped > -4096) {
-      sys::call(SYS_unlinkat, folder, sys::as_arg(path + stem_length), 0);
-    }
-  }
-  if (folder >= 0) sys::close(folder);
-  if (mapped < 0 && mapped > -4096) {
-    *error = static_cast<int>(mapped);
-    path[0] = '\0';
-    return nullptr;
-  }
-  *error = 0;
-  auto* file = reinterpret_cast<FlightFile*>(mapped);
+  FlightFile* file = nullptr;
+  *error = with_new_file(directory, path, [&](int fd) {
+    uint64_t bytes = flight_size(start.file_bytes);
+    int failed = reserve(fd, start.limit_bytes, &bytes);
+    if (failed == 0) file = map(bytes, MAP_SHARED, fd, nullptr, &failed);
+    if (failed == 0) write_layout(&file->header, bytes);
+    return failed;
+  });
+  if (file == nullptr) return nullptr;
   fill_header(&file->header, start);
+  publish(&file->header);
   return file;
+}
+
+FlightFile* create_in_memory(const Start& start, FlightFile* over) {
+  const uint64_t bytes = over != nullptr ? over->header.file_bytes : flight_size(start.file_bytes);
+  if (bytes == 0) return nullptr;
+  int error = 0;
+  // Shared, as a file's would be: private pages would count against RLIMIT_DATA.
+  FlightFile* memory =
+      map(bytes, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, over, &error);
+  if (memory == nullptr) return nullptr;
+  write_layout(&memory->header, bytes);
+  memory->header.pid = static_cast<int32_t>(sys::call(SYS_getpid));
+  memory->header.limit_bytes = start.limit_bytes;
+  memory->header.reserve_bytes = start.reserve_bytes;
+  memory->header.tree = start.tree;
+  return memory;
+}
+
+bool move_to_file(FlightFile* memory, const char* directory, const Start& start,
+                  char (&path)[kMaxSessionPath], int* error) {
+  uint64_t bytes = memory->header.file_bytes;
+  *error = with_new_file(directory, path, [&](int fd) {
+    if (affordable_bytes(bytes, medium_of(fd), start.limit_bytes) < bytes) return -ENOSPC;
+    int failed = reserve_blocks(fd, &bytes, true);
+    if (failed == 0 && !copy_content(memory, fd)) failed = -EIO;
+    if (failed == 0) map(bytes, MAP_SHARED, fd, memory, &failed);
+    return failed;
+  });
+  if (*error != 0) return false;
+  fill_header(&memory->header, start);
+  publish(&memory->header);
+  return true;
 }
 
 int prepare_folder(const char* directory) {
@@ -234,7 +284,8 @@ void remove_if_uneventful(const FlightFile* file, const char* path) {
 }
 
 void detach(FlightFile* file) {
-  if (file != nullptr) sys::call(SYS_munmap, sys::as_arg(file), sizeof(FlightFile));
+  if (file == nullptr) return;
+  sys::call(SYS_munmap, sys::as_arg(file), static_cast<long>(file->header.file_bytes));
 }
 
 }  // namespace oomguard::record

@@ -14,14 +14,17 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-// Used until a file exists and where none can be made; its untouched pages cost nothing.
-constinit record::FlightFile g_memory = {};
-constinit std::atomic<record::FlightFile*> g_file{&g_memory};
+// Used until the session starts, and where there are no addresses for more; it has no sections.
+constinit record::FlightFile g_early = {};
+constinit const record::View g_early_view{.file = &g_early};
+constinit record::View g_own_view = {};
+constinit std::atomic<const record::View*> g_view{&g_early_view};
 constinit char g_path[record::kMaxSessionPath] = "";
 constinit char g_directory[256] = "";
 constinit char g_limit_path[256] = "";
 constinit record::Start g_start = {};
 constinit std::atomic<bool> g_child_without_file{false};
+constinit std::atomic<uint32_t> g_moves{0};
 constinit std::atomic<uint64_t> g_due_report{0};  // number of a refusal; 0: none
 constinit std::atomic<int64_t> g_shown_ns{0};
 constexpr size_t kReportBytes = 4000;  // less than PIPE_BUF
@@ -33,26 +36,24 @@ bool own_process() noexcept {
 }
 
 // What a relative recorded in memory is not this process's.
-void forget_records() noexcept {
-  record::FlightHeader& header = g_memory.header;
+void forget_early() noexcept {
+  record::FlightHeader& header = g_early.header;
   if (header.refusals.exchange(0, kRelaxed) == 0) return;  // keeps untouched pages untouched
   header.incidents.store(0, kRelaxed);
   header.surfaced.store(0, kRelaxed);
-  for (record::RefusalRecord& refusal : g_memory.refusals) refusal.sequence.store(0, kRelaxed);
+  for (record::RefusalRecord& refusal : g_early.refusals) refusal.sequence.store(0, kRelaxed);
 }
 
-void make_file() noexcept {
-  int error = 0;
-  record::FlightFile* made =
-      g_directory[0] != '\0' ? record::create(g_directory, g_start, g_path, &error) : nullptr;
-  if (made == nullptr) {
-    g_path[0] = '\0';
-    g_memory.header.pid = static_cast<int32_t>(sys::call(SYS_getpid));
-    g_memory.header.limit_bytes = g_start.limit_bytes;
-    g_memory.header.reserve_bytes = g_start.reserve_bytes;
-    return;
-  }
-  g_file.store(made, std::memory_order_release);
+void use(record::FlightFile* made) noexcept {
+  g_own_view = record::view_of(made);
+  g_view.store(&g_own_view, std::memory_order_release);
+}
+
+void use_early() noexcept {
+  g_early.header.pid = static_cast<int32_t>(sys::call(SYS_getpid));
+  g_early.header.limit_bytes = g_start.limit_bytes;
+  g_early.header.reserve_bytes = g_start.reserve_bytes;
+  g_view.store(&g_early_view, std::memory_order_release);
 }
 
 // The program's stderr in a thread that has another table of descriptors. Before Linux 5.6 it is
@@ -79,7 +80,15 @@ void start(const char* directory, int64_t limit_bytes, int64_t reserve_bytes, in
   g_start.reserve_bytes = reserve_bytes;
   g_start.oom_kills = oom_kills;
   g_start.limit_path = g_limit_path;
-  make_file();
+  int error = 0;
+  record::FlightFile* made =
+      g_directory[0] != '\0' ? record::create(g_directory, g_start, g_path, &error) : nullptr;
+  if (made == nullptr) made = record::create_in_memory(g_start, nullptr);
+  if (made != nullptr) {
+    use(made);
+  } else {
+    use_early();
+  }
 }
 
 void set_tree(uint64_t tree) noexcept {
@@ -107,11 +116,12 @@ void finish() noexcept {
 void on_fork_child() noexcept {
   record::FlightFile* parents = file();
   const uint32_t python = parents->header.python_version;
-  g_file.store(&g_memory, std::memory_order_release);
-  if (parents != &g_memory) record::detach(parents);
-  forget_records();
-  g_memory.header.python_version = python;
-  g_memory.header.pid = static_cast<int32_t>(sys::call(SYS_getpid));
+  // In the parent's place, so that whoever has a pointer into it writes to the child's from now on.
+  if (parents == &g_early || record::create_in_memory(g_start, parents) == nullptr) {
+    forget_early();
+    use_early();
+  }
+  file()->header.python_version = python;
   g_path[0] = '\0';
   g_child_without_file.store(true, kRelaxed);
   g_due_report.store(0, kRelaxed);
@@ -119,12 +129,16 @@ void on_fork_child() noexcept {
 
 void ensure_own_file() noexcept {
   if (!g_child_without_file.load(kRelaxed) || !g_child_without_file.exchange(false)) return;
-  const uint32_t python = g_memory.header.python_version;
-  make_file();
-  file()->header.python_version = python;
+  if (file() == &g_early || g_directory[0] == '\0') return;
+  int error = 0;
+  if (record::move_to_file(file(), g_directory, g_start, g_path, &error)) g_moves.fetch_add(1);
 }
 
-record::FlightFile* file() noexcept { return g_file.load(std::memory_order_acquire); }
+const record::View& view() noexcept { return *g_view.load(std::memory_order_acquire); }
+
+record::FlightFile* file() noexcept { return view().file; }
+
+uint32_t moves() noexcept { return g_moves.load(); }
 
 const char* path() noexcept { return g_path; }
 

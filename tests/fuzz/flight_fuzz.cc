@@ -39,8 +39,8 @@ static void mask(const uint8_t* data, size_t size) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   mask(data, size);
-  const std::unique_ptr<record::FlightFile> file = record::make_flight();
-  auto* bytes = reinterpret_cast<uint8_t*>(file.get());
+  record::FlightBytes file = record::make_flight();
+  auto* bytes = reinterpret_cast<uint8_t*>(file.bytes());
   constexpr size_t kPatched = sizeof(record::FlightHeader) + 2 * sizeof(record::RefusalRecord);
   while (size > 3) {
     const size_t where = (data[0] + size_t{256} * data[1]) % (kPatched - 256);
@@ -49,7 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     data += 3 + count;
     size -= 3 + count;
   }
-  const int fd = fuzz::make_file(bytes, sizeof *file - size % 2);  // now and then one byte short
+  const int fd = fuzz::make_file(bytes, file.size() - size % 2);  // now and then one byte short
   const auto flight = record::read_flight("/proc/self/fd/" + std::to_string(fd));
   if (flight) render_all(*flight);
   close(fd);

@@ -5,11 +5,12 @@
 
 #include <cstring>
 #include <filesystem>
-#include <memory>
+#include <fstream>
 #include <string>
+#include <vector>
 
 #include "collector/probe/probe.h"
-#include "collector/record/flight.h"
+#include "collector/record/layout.h"
 
 namespace oomguard::record {
 
@@ -78,9 +79,30 @@ inline void fill_refusal(RefusalRecord* refusal) {
   strcpy(refusal->neighbours[0].name, "python");
 }
 
+// All bytes of a flight file of the smallest size.
+class FlightBytes {
+ public:
+  FlightBytes() : words_(kSmallestFlightBytes / sizeof(uint64_t)) {
+    write_layout(&get()->header, kSmallestFlightBytes);
+  }
+  FlightFile* get() { return reinterpret_cast<FlightFile*>(words_.data()); }
+  const FlightFile* get() const { return reinterpret_cast<const FlightFile*>(words_.data()); }
+  FlightFile* operator->() { return get(); }
+  const FlightFile* operator->() const { return get(); }
+  char* bytes() { return reinterpret_cast<char*>(words_.data()); }
+  static constexpr size_t size() { return kSmallestFlightBytes; }
+  void write(const std::string& path, size_t bytes = kSmallestFlightBytes) {
+    std::ofstream out(path, std::ios::binary);
+    out.write(reinterpret_cast<const char*>(words_.data()), static_cast<std::streamsize>(bytes));
+  }
+
+ private:
+  std::vector<uint64_t> words_;
+};
+
 // A valid file of a session with that refusal in its first slot.
-inline std::unique_ptr<FlightFile> make_flight() {
-  auto file = std::make_unique<FlightFile>();
+inline FlightBytes make_flight() {
+  FlightBytes file;
   FlightHeader& header = file->header;
   memcpy(header.magic, kMagic, sizeof(kMagic));
   header.version = kVersion;

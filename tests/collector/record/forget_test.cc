@@ -26,8 +26,7 @@ class Forget : public testing::Test {
     flight->header.refusals = refusals;
     flight->header.reread.times = warnings;
     const std::string name = std::to_string(seconds) + "-" + std::to_string(pid) + ".flight";
-    std::ofstream out(path(name), std::ios::binary);
-    out.write(reinterpret_cast<const char*>(flight.get()), sizeof(FlightFile));
+    flight.write(path(name));
     return path(name);
   }
   TemporaryFolder folder_;

@@ -17,10 +17,8 @@ namespace {
 class Reader : public testing::Test {
  protected:
   Reader() : path_(folder_.path() + "/x.flight"), file_(make_flight()) {}
-  Result<Flight> read(size_t size = sizeof(FlightFile)) {
-    std::ofstream out(path_, std::ios::binary);
-    out.write(reinterpret_cast<const char*>(file_.get()), static_cast<std::streamsize>(size));
-    out.close();
+  Result<Flight> read(size_t size = FlightBytes::size()) {
+    file_.write(path_, size);
     return read_flight(path_);
   }
   void expect_fault(const Result<Flight>& flight, const char* words) {
@@ -30,7 +28,7 @@ class Reader : public testing::Test {
   }
   TemporaryFolder folder_;
   std::string path_;
-  std::unique_ptr<FlightFile> file_;
+  FlightBytes file_;
 };
 
 TEST_F(Reader, GivesBackWhatWasWritten) {
@@ -58,7 +56,8 @@ TEST_F(Reader, RefusesTruncatedFiles) {
   expect_fault(read(0), "too short");
   expect_fault(read(sizeof(FlightHeader) - 1), "too short");
   expect_fault(read(sizeof(FlightHeader)), "ends before");
-  expect_fault(read(sizeof(FlightFile) - 1), "ends before");
+  expect_fault(read(sizeof(FlightFile)), "ends before");
+  expect_fault(read(FlightBytes::size() - 1), "ends before");
 }
 
 TEST_F(Reader, RefusesWhatIsNoFlightFile) {
@@ -68,11 +67,22 @@ TEST_F(Reader, RefusesWhatIsNoFlightFile) {
 
 TEST_F(Reader, RefusesOtherVersionsAndSaysWhich) {
   file_->header.version = kVersion + 1;
-  expect_fault(read(), "format 2");
+  expect_fault(read(), "format 3");
 }
 
-TEST_F(Reader, RefusesOtherSizes) {
+TEST_F(Reader, RefusesAnotherByteOrderAndSaysSo) {
+  file_->header.version = __builtin_bswap32(kVersion);
+  expect_fault(read(), "another byte order");
+}
+
+TEST_F(Reader, RefusesOtherSizesAndOtherPlaces) {
   const std::function<void(FlightHeader*)> kDamages[] = {
+      [](FlightHeader* header) { header->file_bytes = 0; },
+      [](FlightHeader* header) { header->file_bytes = ~uint64_t{0}; },
+      [](FlightHeader* header) { header->file_bytes += kFlightGranule; },
+      [](FlightHeader* header) { header->sections[5].offset_bytes = 0; },
+      [](FlightHeader* header) { header->sections[3].capacity = 0xffffffff; },
+      [](FlightHeader* header) { header->sections[1].record_bytes = 1; },
       [](FlightHeader* header) { header->header_bytes = 8; },
       [](FlightHeader* header) { header->refusal_bytes = 0xffffffff; },
       [](FlightHeader* header) { header->refusal_slots = 1u << 31; }};

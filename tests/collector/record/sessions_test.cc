@@ -25,9 +25,7 @@ class Sessions : public testing::Test {
     flight->header.pid = pid;
     flight->header.refusals = refusals;
     flight->header.end_state = static_cast<uint32_t>(state);
-    std::ofstream out(path(std::to_string(seconds) + "-" + std::to_string(pid) + ".flight"),
-                      std::ios::binary);
-    out.write(reinterpret_cast<const char*>(flight.get()), sizeof(FlightFile));
+    flight.write(path(std::to_string(seconds) + "-" + std::to_string(pid) + ".flight"));
   }
   size_t count() {
     const auto sessions = list_sessions(folder_.path());

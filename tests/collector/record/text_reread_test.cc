@@ -28,7 +28,7 @@ class TextReread : public testing::Test {
     out.resize(render_reread(flight_->header, out.data(), out.size()));
     return out;
   }
-  std::unique_ptr<FlightFile> flight_;
+  FlightBytes flight_;
 };
 
 TEST_F(TextReread, NamesTheFileTheLimitAndWhatWasRead) {

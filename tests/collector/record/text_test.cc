@@ -26,7 +26,7 @@ class Text : public testing::Test {
     char out[512];
     return std::string(out, render_note(flight_->header, refusal(), out, sizeof(out)));
   }
-  std::unique_ptr<FlightFile> flight_;
+  FlightBytes flight_;
 };
 
 TEST_F(Text, TellsACellWhatWasStoppedAndWhy) {

@@ -64,8 +64,91 @@ TEST_F(Writer, ReservesTheWholeFileOnDisk) {
   ASSERT_NE(make(folder_.path()), nullptr);
   struct stat info{};
   ASSERT_EQ(::stat(path_, &info), 0);
-  EXPECT_EQ(info.st_size, static_cast<off_t>(sizeof(FlightFile)));
+  EXPECT_EQ(info.st_size, static_cast<off_t>(kDefaultFlightBytes));
   EXPECT_GE(info.st_blocks * 512, info.st_size);
+}
+
+TEST_F(Writer, MakesAFileOfTheSizeThatIsWanted) {
+  Start start;
+  start.file_bytes = 3 * kMiB + 5;
+  file_ = create(folder_.path().c_str(), start, path_, &error_);
+  ASSERT_NE(file_, nullptr);
+  EXPECT_EQ(fs::file_size(path_), static_cast<uintmax_t>(3 * kMiB));
+  EXPECT_EQ(view_of(file_).capacity(Section::kSites), layout_for(3 * kMiB)[Section::kSites].capacity);
+}
+
+TEST(AffordableBytes, IsAQuarterOfWhatIsFree) {
+  constexpr int64_t kNone = INT64_MAX;
+  EXPECT_EQ(affordable_bytes(16 * kMiB, {kGiB, false}, kNone), 16u * kMiB);
+  EXPECT_EQ(affordable_bytes(16 * kMiB, {40 * kMiB, false}, kNone), 10u * kMiB);
+  EXPECT_EQ(affordable_bytes(16 * kMiB, {3 * kMiB, false}, kNone), 0u);
+  EXPECT_EQ(affordable_bytes(16 * kMiB, {-1, false}, kNone), 0u);
+}
+
+TEST(AffordableBytes, OfAFileThatIsMemoryIsASmallPartOfTheLimit) {
+  EXPECT_EQ(affordable_bytes(16 * kMiB, {kGiB, true}, 600 * kMiB),
+            static_cast<uint64_t>(1 * kMiB + 64 * 1024 * 2));
+  EXPECT_EQ(affordable_bytes(16 * kMiB, {kGiB, true}, 100 * kMiB), 1u * kMiB);
+  EXPECT_EQ(affordable_bytes(16 * kMiB, {kGiB, true}, INT64_MAX), 16u * kMiB);
+}
+
+TEST_F(Writer, ARecordInMemoryIsNoFileAndCostsNothing) {
+  file_ = create_in_memory({}, nullptr);
+  ASSERT_NE(file_, nullptr);
+  EXPECT_FALSE(is_in_file(file_->header));
+  EXPECT_EQ(file_->header.pid, ::getpid());
+  EXPECT_EQ(file_->header.file_bytes, kDefaultFlightBytes);
+}
+
+TEST_F(Writer, ARecordInMemoryReplacesTheParentsFile) {
+  ASSERT_NE(make(folder_.path()), nullptr);
+  file_->header.refusals = 3;
+  view_of(file_).strings[5] = 'x';
+  ASSERT_EQ(create_in_memory({}, file_), file_);
+  EXPECT_EQ(file_->header.refusals, 0u);
+  EXPECT_EQ(view_of(file_).strings[5], '\0');
+  const auto flight = read_flight(path_);
+  ASSERT_TRUE(flight);
+  EXPECT_EQ(flight->header().refusals, 3u) << "its parent's is as it was";
+}
+
+TEST_F(Writer, WhatIsInMemoryMovesToAFileAtTheSameAddress) {
+  file_ = create_in_memory({}, nullptr);
+  ASSERT_NE(file_, nullptr);
+  const View view = view_of(file_);
+  file_->header.python_version = 0x30b00;
+  Timeline timeline;
+  Sample sample{};
+  sample.at_monotonic_ns = 77;
+  timeline.add(view, sample, [](const void*, size_t) { return true; });
+  view.section(Section::kSites).used = 1;
+  view.sites[0].live_bytes = 42;
+  view.sites[0].state = 1;
+  fill_refusal(&file_->refusals[0]);
+  file_->refusals[0].at_monotonic_ns = 5;
+  ASSERT_TRUE(move_to_file(file_, folder_.path().c_str(), {}, path_, &error_)) << error_;
+  EXPECT_TRUE(is_in_file(file_->header));
+  view.sites[0].live_blocks = 7;
+  const auto flight = read_flight(path_);
+  ASSERT_TRUE(flight) << flight.error().message;
+  ASSERT_EQ(flight->sites().size(), 1u);
+  EXPECT_EQ(flight->sites()[0].live_bytes, 42);
+  EXPECT_EQ(flight->sites()[0].live_blocks, 7) << "it is mapped there now";
+  ASSERT_EQ(flight->samples().size(), 1u);
+  EXPECT_EQ(flight->samples()[0].at_monotonic_ns, 77);
+  EXPECT_EQ(flight->refusals().size(), 1u);
+  EXPECT_EQ(flight->header().python_version, 0x30b00u);
+  EXPECT_EQ(flight->header().pid, ::getpid());
+}
+
+TEST_F(Writer, WhereNoFileCanBeMadeTheRecordStaysInMemory) {
+  file_ = create_in_memory({}, nullptr);
+  ASSERT_NE(file_, nullptr);
+  file_->header.incidents = 9;
+  EXPECT_FALSE(move_to_file(file_, "/proc/nowhere", {}, path_, &error_));
+  EXPECT_LT(error_, 0);
+  EXPECT_STREQ(path_, "");
+  EXPECT_EQ(file_->header.incidents, 9u);
 }
 
 TEST_F(Writer, GivesASecondFileOfTheSameSecondAnotherName) {

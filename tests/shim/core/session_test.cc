@@ -174,6 +174,35 @@ TEST(SessionTest, AForkedChildMakesItsOwnFileWithItsFirstRecord) {
   });
 }
 
+TEST(SessionTest, AForkedChildsRecordStaysWhereItIs) {
+  expect_in_child([] {
+    const Folder folder;
+    start_in(folder.path());
+    const record::View* const before = &view();
+    record::SiteRecord* const sites = before->sites;
+    ASSERT_NE(sites, nullptr);
+    sites[0].live_bytes = 5;
+    expect_in_child([&] {
+      on_fork_child();
+      EXPECT_EQ(&view(), before);
+      EXPECT_EQ(view().sites, sites);
+      EXPECT_EQ(sites[0].live_bytes, 0);
+      view().section(record::Section::kSites).used = 1;
+      sites[0].live_bytes = 9;
+      sites[0].state = 1;
+      EXPECT_EQ(moves(), 0u);
+      EXPECT_EQ(refuse(), 1u);
+      EXPECT_EQ(moves(), 1u);
+      EXPECT_EQ(view().sites, sites);
+      const Result<record::Flight> flight = record::read_flight(path());
+      ASSERT_TRUE(flight) << flight.error().message;
+      ASSERT_EQ((*flight).sites().size(), 1u);
+      EXPECT_EQ((*flight).sites()[0].live_bytes, 9);
+    });
+    EXPECT_EQ(sites[0].live_bytes, 5);
+  });
+}
+
 TEST(SessionTest, AForkedChildThatWasRefusedNothingLeavesNothing) {
   expect_in_child([] {
     const Folder folder;
