@@ -45,9 +45,9 @@ void add_to_name(char c, size_t* length, FileName* file) {
   file->text[*length] = '\0';
 }
 
-}  // namespace
-
-bool read_mapping(CharStream& in, Mapping* out, FileName* file) {
+// `add(c)` gets each character of the path.
+template <typename Add>
+bool read_line(CharStream& in, Mapping* out, Add add) {
   *out = Mapping{};
   int c = in.next();
   if (c == -1) return false;
@@ -58,13 +58,30 @@ bool read_mapping(CharStream& in, Mapping* out, FileName* file) {
   c = read_number(in, skip_blanks(in, c), 16, &out->major);
   if (c == ':') c = read_number(in, in.next(), 16, &out->minor);
   c = skip_blanks(in, read_number(in, skip_blanks(in, c), 10, &out->inode));
-  if (file != nullptr) *file = FileName{};
-  size_t of_file = 0;
   for (size_t length = 0; in_line(c); c = in.next()) {
     if (length + 1 < sizeof out->name) out->name[length++] = static_cast<char>(c);
-    if (file != nullptr) add_to_name(static_cast<char>(c), &of_file, file);
+    add(static_cast<char>(c));
   }
   return true;
+}
+
+}  // namespace
+
+bool read_mapping(CharStream& in, Mapping* out, FileName* file) {
+  if (file != nullptr) *file = FileName{};
+  size_t length = 0;
+  return read_line(in, out, [&](char c) {
+    if (file != nullptr) add_to_name(c, &length, file);
+  });
+}
+
+bool read_mapping(CharStream& in, Mapping* out, FilePath* path) {
+  size_t length = 0;
+  const bool read = read_line(in, out, [&](char c) {
+    if (length < sizeof path->text) path->text[length++] = c;
+  });
+  path->text[length < sizeof path->text ? length : 0] = '\0';
+  return read;
 }
 
 }  // namespace oomguard::probe

@@ -103,6 +103,8 @@ class Gate {
   // Bytes by which files in memory grew through this process: its own growth, though in no page table.
   void count_file_growth(Bytes size) noexcept { file_growth_.fetch_add(size, std::memory_order_relaxed); }
   int64_t file_growth() const noexcept { return file_growth_.load(std::memory_order_relaxed); }
+  // Of requests that are being decided.
+  Bytes pending() const noexcept { return pending_.load(std::memory_order_relaxed); }
   int32_t last_spender() const noexcept { return last_spender_.load(std::memory_order_relaxed); }
   uint32_t cpus() const noexcept { return cpus_; }
   uint32_t swap_share() const noexcept { return values_.swap_share_permille; }

@@ -94,6 +94,8 @@ void read_growth(Look* look) {
   const Bytes memory = g_probe.own_memory();
   if (memory < 0) return;
   look->complete_ns = look->now_ns;
+  look->own = memory;
+  look->in_flight = ledger.in_flight(0, look->now_ns, g_residency);
   const bool is_short = look->headroom < gate.reserve() + 32 * kMiB;
   if (tree::may_share_pages()) look->copies.update(tree::faulted_bytes(), memory, needed(*look));
   look->tide.update(memory + gate.file_growth() + look->copies.total(), needed(*look),
@@ -107,7 +109,7 @@ void read_growth(Look* look) {
                      look->tide.recent() * 2 < look->tide.recent_needed());
   tree::look(g_probe, memory, near(look->headroom), look->now_ns);
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
-    slot->in_flight.store(ledger.in_flight(0, look->now_ns, g_residency), kRelaxed);
+    slot->in_flight.store(look->in_flight, kRelaxed);
     slot->growth.store(look->tide.recent(), kRelaxed);
     slot->pace.store(look->standing ? 0 : look->tide.grown_in(kMs), kRelaxed);
     slot->heartbeat_ns.store(look->now_ns, std::memory_order_release);

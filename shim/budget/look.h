@@ -25,6 +25,8 @@ struct Look {
   Bytes headroom = kNoLimit;
   Bytes text = 0;           // resident, of programs and libraries
   Bytes usage = 0;          // of the binding level, as counted
+  Bytes own = -1;           // memory of this process
+  Bytes in_flight = 0;      // of it: young blocks that it has not filled yet
   bool standing = false;    // its threads do, for another process that is to act
   Bytes returned = 0;       // that came back from the file: growth of our own making
   Tide tide;

@@ -6,6 +6,7 @@
 #include "shim/budget/group_table.h"
 #include "shim/budget/ledger.h"
 #include "shim/core/copy_text.h"
+#include "shim/core/model_files.h"
 #include "shim/core/session.h"
 
 namespace oomguard::budget {
@@ -158,6 +159,8 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   fill_blocks(detailed ? judgement.pages : nullptr, now_ns, &out);
   out.neighbour_count = 0;
   if (detailed && is_shared_limit(judgement)) fill_neighbours(judgement, out.pid, &out);
+  // Nobody asked: this is the raw thread, which opens nothing that may wait.
+  if (detailed && refusal.kind != record::RequestKind::kTouch) model_files::look(now_ns);
   out.sequence.store(number, std::memory_order_release);  // pairs with the readers' acquire
   if (refusal.outcome == record::Outcome::kReported) session::report_later(number);
   return number;

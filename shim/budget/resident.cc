@@ -14,11 +14,13 @@ namespace {
 
 constinit int64_t g_kept = 0;
 
-void lock_pages(uintptr_t address, size_t size, int flags) noexcept {
+bool lock_pages(uintptr_t address, size_t size, int flags) noexcept {
   const uintptr_t page = static_cast<uintptr_t>(probe::page_size());
   const uintptr_t from = address & ~(page - 1);
   const uintptr_t length = (address + size - from + page - 1) & ~(page - 1);
-  if (sys::call(SYS_mlock2, from, length, flags) == 0) g_kept += static_cast<int64_t>(length);
+  if (sys::call(SYS_mlock2, from, length, flags) != 0) return false;
+  g_kept += static_cast<int64_t>(length);
+  return true;
 }
 
 }  // namespace
@@ -40,9 +42,11 @@ void keep_code() noexcept {
   }
 }
 
-void keep(const void* address, size_t size) noexcept {
-  lock_pages(reinterpret_cast<uintptr_t>(address), size, 0);
+bool keep(const void* address, size_t size) noexcept {
+  return lock_pages(reinterpret_cast<uintptr_t>(address), size, 0);
 }
+
+void lost(int64_t bytes) noexcept { g_kept -= bytes; }
 
 int64_t kept_bytes() noexcept { return g_kept; }
 

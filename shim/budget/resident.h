@@ -15,8 +15,10 @@ namespace oomguard::budget::resident {
 // a page counts once it was used. Where the kernel or RLIMIT_MEMLOCK does not allow it nothing changes.
 void keep_code() noexcept;
 
-// The same for the pages of a mapping, in memory from now on.
-void keep(const void* address, size_t size) noexcept;
+// The same for the pages of a mapping, in memory from now on. False: they may be dropped.
+bool keep(const void* address, size_t size) noexcept;
+// So many bytes of those are mapped no longer.
+void lost(int64_t bytes) noexcept;
 
 // Bytes of VmLck in /proc/PID/status that are due to these, since the last keep_code.
 int64_t kept_bytes() noexcept;

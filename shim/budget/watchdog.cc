@@ -12,6 +12,7 @@
 #include "shim/budget/raw_thread.h"
 #include "shim/budget/resident.h"
 #include "shim/budget/thrashing.h"
+#include "shim/budget/timeline.h"
 #include "shim/budget/tree.h"
 #include "shim/core/session.h"
 
@@ -48,7 +49,8 @@ void forget_old_sessions(int64_t now_ns) {
   record::forget_uneventful(gate.values().directory, kKeptSessions);
 }
 
-void write_sample(const Look& look) {
+void write_sample(const Look& look, bool changed) {
+  if (!timeline::add(look, changed)) return;
   record::FlightHeader& header = session::file()->header;
   header.last_usage_bytes.store(look::needed(look), kRelaxed);
   header.last_headroom_bytes.store(look.headroom, kRelaxed);
@@ -75,15 +77,15 @@ int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing) {
   look->pause_ns = std::max(pause, doze);
   if (changed) gate.set_blind(std::min(look->tide.grown_in(look->pause_ns), 64 * kMiB));
   escalation->act(look, changed);
-  if (changed) write_sample(*look);
+  write_sample(*look, changed);
   thrashing->look(*look);
   forget_old_sessions(look->now_ns);
   return look->pause_ns;
 }
 
-void keep_what_runs() noexcept {
+void keep_what_runs(bool is_other) noexcept {
   resident::keep_code();
-  resident::keep(&session::file()->header, sizeof(record::FlightHeader));
+  timeline::begin(is_other);
   group_table.keep_resident();
 }
 
@@ -92,7 +94,8 @@ void body() noexcept {
   static constinit Look look;
   static constinit Escalation escalation;
   static constinit Thrashing thrashing;
-  if (g_is_other.exchange(false)) {
+  const bool is_other = g_is_other.exchange(false);
+  if (is_other) {
     look = Look{};
     escalation = Escalation{};
     thrashing = Thrashing{};
@@ -102,7 +105,7 @@ void body() noexcept {
   if (g_restarted.exchange(false) && g_headroom.load(kRelaxed) > kNear) g_thread.sleep(kRestartAfterNs);
   if (g_thread.stopping()) return;
   look::open();
-  keep_what_runs();
+  keep_what_runs(is_other);
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) g_thread.sleep_on(&slot->wake);
   while (!g_thread.stopping()) g_thread.sleep(tick(&look, &escalation, &thrashing));
 }

@@ -3,6 +3,7 @@
 #include "collector/probe/syscall.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/watchdog.h"
+#include "shim/core/model_files.h"
 #include "shim/core/thread_state.h"
 #include "shim/python/bootstrap.h"
 
@@ -23,9 +24,9 @@ void on_slow_path(int32_t thread_id) noexcept {
     python::on_slow_path(is_main(thread_id));
   }
   budget::watchdog::stir();
-  if (budget::watchdog::due()) [[unlikely]] {
-    budget::watchdog::start_if_due(budget::program_now_ns());
-  }
+  const int64_t now_ns = budget::program_now_ns();
+  if (budget::watchdog::due()) [[unlikely]] budget::watchdog::start_if_due(now_ns);
+  model_files::look_if_due(now_ns);
 }
 
 // Queued counts too: the call may run before `site` is done, and then asks to be queued again.

@@ -22,6 +22,7 @@
 #include "shim/children/children.h"
 #include "shim/children/oom_score.h"
 #include "shim/children/scratch.h"
+#include "shim/core/model_files.h"
 #include "shim/core/session.h"
 #include "shim/core/thread_state.h"
 #include "shim/interpose/real.h"
@@ -94,6 +95,7 @@ void after_fork_in_child() noexcept {
   budget::ledger.on_fork_child();
   budget::forget_table_users();
   session::on_fork_child();
+  model_files::on_fork_child();
   budget::forget_incident_of_parent();
   budget::tree::on_fork_child();
   gate.on_fork_child();

@@ -56,6 +56,32 @@ def _session(path):
     return Session(str(path), pid, fields[11] / 1e9, fields[15], *fields[17:21], refusals)
 
 
+_SECTION = struct.Struct("<QIIII")
+_SAMPLE = struct.Struct("<QqqqqqqqqqqQ")
+_SECTIONS, _BEHIND_SECTIONS = 8, 40
+_TIMELINE = 1
+
+
+@dataclasses.dataclass
+class Sample:
+    at_monotonic_s: float
+    needed_bytes: int
+    headroom_bytes: int
+    refusals: int
+
+
+def samples(path):
+    """The samples of a session file's timeline, oldest first: those of the finest ring."""
+    data = pathlib.Path(path).read_bytes()
+    header_bytes = _HEADER.unpack_from(data)[2]
+    table = header_bytes - _BEHIND_SECTIONS - _SECTIONS * _SECTION.size
+    offset, size = _SECTION.unpack_from(data, table + _TIMELINE * _SECTION.size)[:2]
+    assert size == _SAMPLE.size, path
+    looks = [_SAMPLE.unpack_from(data, offset + slot * size) for slot in range(256)]
+    return [Sample(fields[1] / 1e9, fields[2], fields[5], fields[11])
+            for fields in sorted(looks) if fields[0]]
+
+
 def read_all(folder):
     """Every session below OOMGUARD_DIR=`folder`, oldest first."""
     files = pathlib.Path(folder).glob("sessions/*.flight")

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <vector>
 
 #include "collector/probe/kernel_text.h"
 #include "shim/budget/gate.h"
@@ -77,6 +78,54 @@ TEST_F(WatchdogTest, WritesSamplesIntoTheSession) {
     const record::FlightHeader& header = session::file()->header;
     EXPECT_GT(header.last_usage_bytes, 0);
     EXPECT_NEAR(static_cast<double>(header.last_headroom_bytes), 256.0 * kMiB, 8.0 * kMiB);
+  });
+}
+
+std::vector<record::Sample> timeline() {
+  const record::View& view = session::view();
+  std::vector<record::Sample> looks;
+  for (uint32_t i = 0; i < record::kRings[0].count; ++i) {
+    if (view.timeline[i].sequence != 0) looks.push_back(view.timeline[i].sample);
+  }
+  return looks;
+}
+
+TEST_F(WatchdogTest, WritesATimelineAlsoWhereNothingMoves) {
+  expect_in_child([] {
+    const test::Folder folder;
+    session::start(folder.path().c_str(), 256 * kMiB, 0, 0, "");
+    start_watchdog(256 * kMiB);
+    const int64_t end_ns = program_now_ns() + 2'500'000'000;
+    while (program_now_ns() < end_ns) usleep(10'000);
+    const auto looks = timeline();
+    ASSERT_GE(looks.size(), 3u);
+    EXPECT_GT(looks.back().needed_bytes, 0);
+    EXPECT_EQ(looks.back().limit_bytes - looks.back().needed_bytes, looks.back().headroom_bytes);
+    EXPECT_GT(looks.back().own_anonymous_bytes, 0);
+    EXPECT_NE(session::view().timeline[record::kRings[1].first].sequence, 0u) << "a second ended";
+  });
+}
+
+TEST_F(WatchdogTest, AChildsRecordStaysInMemoryWhenItBecomesAFile) {
+  expect_in_child([] {
+    const test::Folder folder;
+    session::start(folder.path().c_str(), 256 * kMiB, 0, 0, "");
+    start_watchdog(256 * kMiB);
+    ASSERT_TRUE(looks_again());
+    expect_in_child([] {
+      session::on_fork_child();
+      watchdog::on_fork_child();
+      ASSERT_TRUE(looks_again());
+      const size_t before = timeline().size();
+      session::ensure_own_file();
+      ASSERT_STRNE(session::path(), "");
+      ASSERT_TRUE(looks_again());
+      ASSERT_TRUE(looks_again());
+      EXPECT_GT(timeline().size(), before) << "what it had, and more";
+      probe::KeyedValue locked{"VmLck:"};
+      ASSERT_EQ(probe::read_keyed_once({"/proc/self", "status"}, &locked, 1), 0);
+      EXPECT_EQ(locked.value, resident::kept_bytes());
+    });
   });
 }
 
