@@ -21,7 +21,8 @@ setup_say() { printf '%s\n' "$*" >&2; }
 setup_debian_packages() {
   local wanted=(cmake ninja-build g++ pkg-config libgtest-dev libcli11-dev nlohmann-json3-dev
                 libfmt-dev python3 python3-venv binutils util-linux)
-  # Allocators that some tests preload: they skip where one is missing.
+  # What the HTML report is built with, and allocators that some tests preload: they skip where one is
+  # missing.
   ((EUID != 0)) || wanted+=(libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 electric-fence)
   local missing=() package
   if ! command -v dpkg-query >/dev/null; then

@@ -1,18 +1,12 @@
-#include "tools/report/json.h"
-
-#include <nlohmann/json.hpp>
+#include <ctime>
 
 #include "collector/probe/probe.h"
+#include "tools/report/formats.h"
+#include "tools/report/json_parts.h"
 #include "tools/report/select.h"
 
 namespace oomguard::tools {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-Json number_or_null(int64_t value, int64_t nothing) {
-  return value == nothing ? Json(nullptr) : Json(value);
-}
 
 const char* limit_kind(uint32_t kind) {
   static constexpr const char* kNames[] = {"unknown",   "cgroup-v1",   "cgroup-v2", "machine",
@@ -21,8 +15,8 @@ const char* limit_kind(uint32_t kind) {
 }
 
 const char* request_kind(uint32_t kind) {
-  static constexpr const char* kNames[] = {"unknown", "malloc",   "calloc", "realloc",
-                                           "aligned", "mmap",     "mremap", "mprotect",
+  static constexpr const char* kNames[] = {"unknown", "malloc",     "calloc",    "realloc",
+                                           "aligned", "mmap",       "mremap",    "mprotect",
                                            "brk",     "file-write", "file-size", "populate"};
   if (kind == static_cast<uint32_t>(record::RequestKind::kTouch)) return "touch";
   return kNames[kind < std::size(kNames) ? kind : 0];
@@ -45,38 +39,6 @@ Json reread_json(const record::RereadRecord& reread) {
           {"major_faults", reread.major_faults},
           {"duration_ms", reread.duration_ms},
           {"limit_bytes", number_or_null(reread.limit_bytes, INT64_MAX)}};
-}
-
-Json session_json(const record::FlightHeader& header, const std::string& path) {
-  const uint32_t python = header.python_version;
-  return {{"file", path},
-          {"pid", header.pid},
-          {"parent_pid", header.parent_pid},
-          {"tree", header.tree},
-          {"uid", header.uid},
-          {"state", state_name(header)},
-          {"program", header.program},
-          {"command", header.command},
-          {"python", python == 0 ? Json(nullptr)
-                                 : Json(std::to_string(python >> 16) + "." +
-                                        std::to_string(python & 0xffff))},
-          {"is_kernel", header.is_kernel != 0},
-          {"connection_file", header.connection_file},
-          {"start_realtime_ns", header.start_realtime_ns},
-          {"start_monotonic_ns", header.start_monotonic_ns},
-          {"start_ticks", header.start_ticks},
-          {"start_oom_kills", number_or_null(header.start_oom_kills, -1)},
-          {"limit_bytes", number_or_null(header.limit_bytes, INT64_MAX)},
-          {"limit_path", header.limit_path},
-          {"reserve_bytes", header.reserve_bytes},
-          {"refusals", header.refusals.load()},
-          {"incidents", header.incidents.load()},
-          {"surfaced", header.surfaced.load()},
-          {"faults", header.faults.load()},
-          {"reread", reread_json(header.reread)},
-          {"last_usage_bytes", header.last_usage_bytes.load()},
-          {"last_headroom_bytes", header.last_headroom_bytes.load()},
-          {"last_sample_ns", header.last_sample_ns.load()}};
 }
 
 Json levels_json(const record::RefusalRecord& refusal) {
@@ -148,18 +110,81 @@ Json refusal_json(const record::RefusalRecord& refusal) {
           {"neighbours", neighbours_json(refusal)}};
 }
 
+// One key of the whole: numbers by the thousand on one line, the rest to be read.
+std::string entry(const char* key, const Json& value, bool compact) {
+  // Names of files and processes may be any bytes; JSON is UTF-8.
+  std::string text = value.dump(compact ? -1 : 2, ' ', false, Json::error_handler_t::replace);
+  for (size_t at = 0; !compact && (at = text.find('\n', at)) != std::string::npos; at += 3) {
+    text.insert(at + 1, "  ");
+  }
+  return std::string("  \"") + key + "\": " + text;
+}
+
+int64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
 }  // namespace
 
-std::string report_json(const record::Flight& flight) {
+Json session_json(const record::FlightHeader& header, const std::string& path) {
+  const uint32_t python = header.python_version;
+  return {{"file", path},
+          {"pid", header.pid},
+          {"parent_pid", header.parent_pid},
+          {"tree", header.tree},
+          {"uid", header.uid},
+          {"state", state_name(header)},
+          {"program", header.program},
+          {"command", header.command},
+          {"python", python == 0 ? Json(nullptr)
+                                 : Json(std::to_string(python >> 16) + "." +
+                                        std::to_string(python & 0xffff))},
+          {"is_kernel", header.is_kernel != 0},
+          {"connection_file", header.connection_file},
+          {"start_realtime_ns", header.start_realtime_ns},
+          {"start_monotonic_ns", header.start_monotonic_ns},
+          {"start_ticks", header.start_ticks},
+          {"start_oom_kills", number_or_null(header.start_oom_kills, -1)},
+          {"limit_bytes", number_or_null(header.limit_bytes, INT64_MAX)},
+          {"limit_path", header.limit_path},
+          {"reserve_bytes", header.reserve_bytes},
+          {"refusals", header.refusals.load()},
+          {"incidents", header.incidents.load()},
+          {"surfaced", header.surfaced.load()},
+          {"faults", header.faults.load()},
+          {"ended_because", header.ended_because},
+          {"reread", reread_json(header.reread)},
+          {"last_usage_bytes", header.last_usage_bytes.load()},
+          {"last_headroom_bytes", header.last_headroom_bytes.load()},
+          {"last_sample_ns", header.last_sample_ns.load()}};
+}
+
+Json refusals_json(const record::Flight& flight) {
   Json refusals = Json::array();
   for (const record::RefusalRecord* refusal : flight.refusals()) {
     refusals.push_back(refusal_json(*refusal));
   }
-  const Json report = {{"schema", kReportSchema},
-                       {"session", session_json(flight.header(), flight.path())},
-                       {"refusals", refusals}};
-  // Names of files and processes may be any bytes; JSON is UTF-8.
-  return report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return refusals;
+}
+
+std::string report_json(const Report& report) {
+  const record::Flight& flight = *report.flight;
+  const Json generated = {{"realtime_ns", now_ns()}, {"version", OOMGUARD_VERSION}};
+  return "{\n" + entry("schema", kReportSchema, true) + ",\n" +
+         entry("generated", generated, true) + ",\n" + entry("headline", report.headline, true) +
+         ",\n" + entry("summary", report.summary, false) + ",\n" +
+         entry("session", session_json(flight.header(), flight.path()), false) + ",\n" +
+         entry("refusals", refusals_json(flight), false) + ",\n" +
+         entry("samples", samples_json(flight), true) + ",\n" +
+         entry("frames", frames_json(report), true) + ",\n" +
+         entry("stacks", stacks_json(report), true) + ",\n" +
+         entry("sites", sites_json(report), true) + ",\n" +
+         entry("lines", lines_json(report), true) + ",\n" +
+         entry("modules", modules_json(flight), true) + ",\n" +
+         entry("model_files", model_files_json(flight), false) + ",\n" +
+         entry("fits", fits_json(report), false) + "\n}\n";
 }
 
 }  // namespace oomguard::tools

@@ -1,0 +1,10 @@
+drawHead();
+drawTimeline();
+drawStacks();
+drawLines();
+drawModels();
+drawOthers();
+drawEarlier();
+drawEnvironment();
+drawFooter();
+document.documentElement.dataset.ready = "yes";

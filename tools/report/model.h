@@ -1,0 +1,84 @@
+// What every format of a report is made from: the flight file's content in plain structs, with the
+// stacks merged, symbols looked up, and bytes summed up by line of code.
+//
+// Thread-safety: none needed, the command has one thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "collector/record/reader.h"
+#include "tools/report/stacks.h"
+
+namespace oomguard::tools {
+
+// Bytes and blocks are estimates from samples; blocks of 1 MiB or more are exact.
+struct Held {
+  int64_t live_bytes = 0;
+  int64_t live_blocks = 0;
+  int64_t allocated_bytes = 0;  // since the start, also what was freed since
+  int64_t allocated_blocks = 0;
+  int64_t untouched_bytes = 0;  // of the live ones: granted, and not filled yet
+  Held& operator+=(const Held& other);
+};
+
+// One call stack that allocated: its leaf in each of the trees, 0 where it is not known.
+struct SiteStacks {
+  int python = 0;
+  int native = 0;
+  int merged = 0;
+  Held held;
+};
+
+// What one line of code holds. A stack counts for its innermost frame of the person's own code,
+// else for its innermost Python frame, else for its innermost native one.
+struct Line {
+  int frame = -1;  // -1: no frame is known
+  int stacks = 0;
+  std::string source;  // the line's text, secrets masked; "" where it cannot be told
+  Held held;
+};
+
+// A way to hold the weights of a checkpoint, by the size of its files alone.
+struct Way {
+  const char* how;
+  int64_t bytes;
+  bool fits;
+};
+struct Fit {
+  std::string folder;      // of the files
+  int64_t size_bytes = 0;  // all of them
+  int64_t room_bytes = 0;  // the limit less what others hold; INT64_MAX without a limit
+  std::vector<Way> ways;
+};
+
+struct Report {
+  const record::Flight* flight = nullptr;
+  std::string headline;              // what happened, in one sentence
+  std::vector<std::string> summary;  // what follows it on stderr and in a cell, line by line
+  std::string numbers;               // every number of the newest refusal, as text
+  Frames frames;
+  Stacks python, native, merged;
+  std::vector<SiteStacks> sites;
+  std::vector<Line> lines;  // most live bytes first
+  std::vector<Fit> fits;
+
+  const record::FlightHeader& header() const { return flight->header(); }
+  const record::RefusalRecord* newest() const {
+    return flight->refusals().empty() ? nullptr : flight->refusals().back();
+  }
+};
+
+// `flight` must outlive the report.
+Report make_report(const record::Flight& flight);
+
+// The time of day of a moment of the session's monotonic clock, in nanoseconds since 1970.
+int64_t realtime_of(const record::FlightHeader& header, int64_t monotonic_ns);
+
+// "train.py:41", "cell [3] line 2", "libtorch_cpu.so+0x1234".
+std::string place_of(const record::Flight& flight, const Frame& frame);
+// "load (train.py:41)", "at::empty", or the place where no function is known.
+std::string label_of(const record::Flight& flight, const Frame& frame);
+
+}  // namespace oomguard::tools
