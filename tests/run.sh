@@ -16,6 +16,7 @@ fail_before_tests() {
 }
 
 setup_debian_packages || fail_before_tests 2
+setup_browser
 OOMGUARD_VENV=$(setup_main_venv) || fail_before_tests 2
 OOMGUARD_VENV_TRANSFORMERS4=$(setup_transformers4_venv) || OOMGUARD_VENV_TRANSFORMERS4=
 OOMGUARD_VENV_FOREIGN=$(setup_foreign_venv) || OOMGUARD_VENV_FOREIGN=

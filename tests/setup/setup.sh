@@ -3,6 +3,7 @@
 # Sourced, not run. Everything it makes lies in the user's cache or in the clone's build/ folder.
 #
 #   setup_debian_packages        compilers and headers; as root installs what is missing
+#   setup_browser                Chromium with its driver, where that can be installed
 #   setup_venv NAME PYTHON LABEL REQ...   prints the folder of a complete virtual environment
 #   setup_main_venv              CPython 3.11 with torch, transformers 5 and ipykernel
 #   setup_transformers4_venv     the same torch beside transformers 4.46.3
@@ -23,7 +24,7 @@ setup_debian_packages() {
                 libfmt-dev python3 python3-venv binutils util-linux)
   # What the HTML report is built with, and allocators that some tests preload: they skip where one is
   # missing.
-  ((EUID != 0)) || wanted+=(libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 electric-fence)
+  ((EUID != 0)) || wanted+=(node-d3 libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 electric-fence)
   local missing=() package
   if ! command -v dpkg-query >/dev/null; then
     setup_say "not a Debian system: expecting the equivalents of ${wanted[*]}"
@@ -46,6 +47,15 @@ setup_debian_packages() {
     setup_say "apt-get could not install ${missing[*]}"
     return 2
   }
+}
+
+# A browser for the tests of the HTML report, which skip where there is none.
+setup_browser() {
+  command -v chromium >/dev/null && command -v chromedriver >/dev/null && return 0
+  ((EUID == 0)) && command -v dpkg-query >/dev/null || return 0
+  setup_say "installing chromium and chromium-driver"
+  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium \
+    chromium-driver </dev/null >&2 || setup_say "there is no browser: its tests are skipped"
 }
 
 # The interpreter behind a name, or nothing: a version manager's stand-in counts only if it starts.
