@@ -108,6 +108,13 @@ bool parse_spill_limit(const char* value, Values* out) {
   return true;
 }
 
+bool parse_flight_size(const char* value, Values* out) {
+  int64_t bytes = 0;
+  if (!parse_bytes(value, &bytes) || bytes < kLeastFlight || bytes > kMostFlight) return false;
+  out->flight_bytes = bytes;
+  return true;
+}
+
 bool parse_directory(const char* value, char (&out)[256]) {
   const size_t length = strlen(value);
   if (value[0] != '/' || length > kMaxDirectory) return false;
@@ -157,6 +164,8 @@ bool parse(Id id, const char* value, Values* out) {
       return parse_switch(value, &out->keep_frames);
     case Id::kDirectory:
       return parse_directory(value, out->directory);
+    case Id::kFlightSize:
+      return parse_flight_size(value, out);
     case Id::kSpillDirectory:
       return parse_directory(value, out->spill_directory);
     case Id::kSpillLimit:

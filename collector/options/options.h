@@ -24,6 +24,9 @@ enum class Id : uint8_t {
 // CPython cannot start with less than about 10 MiB.
 inline constexpr int64_t kLeastBudget = int64_t{16} << 20;
 
+inline constexpr int64_t kLeastFlight = int64_t{1} << 20;
+inline constexpr int64_t kMostFlight = int64_t{1} << 30;
+
 struct Option {
   Id id;
   const char* flag;      // "--budget"; "" for a variable without an option (OOMGUARD)
@@ -54,6 +57,7 @@ struct Values {
   int32_t refusal_exit_code = 0;  // status of a run ended by an uncaught refusal; 0 = keep
   bool keep_frames = false;
   char directory[256] = "";  // "" = the default of default_directory()
+  int64_t flight_bytes = int64_t{16} << 20;
 };
 
 // The option is on or off: a flag without a value on the command line.

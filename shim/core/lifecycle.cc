@@ -223,7 +223,8 @@ void guard(const options::Values& values, bool is_root) noexcept {
   const budget::Gate::Start seen = gate.start();
   if (seen.refused_budget != 0) warn_small_budget(seen.refused_budget);
   budget::relief::init();
-  session::start(values.directory, seen.limit, gate.reserve(), gate.probe.oom_kills(), seen.limit_path);
+  session::start(values.directory, seen.limit, gate.reserve(), gate.probe.oom_kills(), seen.limit_path,
+                 static_cast<uint64_t>(values.flight_bytes));
   spill::configure(values, seen.limit);
   if (is_root) budget::group_table.begin_tree();
   budget::tree::join(gate.probe);

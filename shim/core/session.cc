@@ -71,7 +71,7 @@ int copy_of_stderr() noexcept {
 }  // namespace
 
 void start(const char* directory, int64_t limit_bytes, int64_t reserve_bytes, int64_t oom_kills,
-           const char* limit_path) noexcept {
+           const char* limit_path, uint64_t flight_bytes) noexcept {
   // A path that does not fit would be another folder once cut.
   if (strnlen(directory, sizeof g_directory) == sizeof g_directory) directory = "";
   copy_text(g_directory, sizeof g_directory, directory);
@@ -80,6 +80,7 @@ void start(const char* directory, int64_t limit_bytes, int64_t reserve_bytes, in
   g_start.reserve_bytes = reserve_bytes;
   g_start.oom_kills = oom_kills;
   g_start.limit_path = g_limit_path;
+  g_start.file_bytes = flight_bytes;
   int error = 0;
   record::FlightFile* made =
       g_directory[0] != '\0' ? record::create(g_directory, g_start, g_path, &error) : nullptr;

@@ -12,7 +12,7 @@ namespace oomguard::session {
 
 // Not from a hook.
 void start(const char* directory, int64_t limit_bytes, int64_t reserve_bytes, int64_t oom_kills,
-           const char* limit_path) noexcept;
+           const char* limit_path, uint64_t flight_bytes = record::kDefaultFlightBytes) noexcept;
 // Known a moment later than the rest.
 void set_tree(uint64_t tree) noexcept;
 // A descriptor of the folder of sessions, or -errno.

@@ -23,6 +23,7 @@ GUARD_OPTIONS = {
     "--on-limit": "raise, warn, or exit",
     "--overcommit": "lend, or refuse",
     "--exit-code": "137, or keep",
+    "--flight-size": "a size from 1MiB to 1GiB",
 }
 
 

@@ -95,6 +95,18 @@ def test_a_folder_can_be_named(tool, recorded):
     assert result.returncode == 0
 
 
+def test_the_size_of_the_file_is_an_option(tool, python, sessions):
+    sizes = {}
+    for size in ("1MiB", "3MiB", "16MiB"):
+        code = "import os, glob; print(*(os.stat(f).st_size for f in glob.glob(os.environ['FILES'])))"
+        run = tool("run", "--flight-size", size, "--", python, "-c", code,
+                   env={"FILES": os.path.join(sessions, "*.flight")})
+        sizes[size] = int(run.stdout)
+    assert sizes == {"1MiB": 1 << 20, "3MiB": 3 << 20, "16MiB": 16 << 20}
+    bad = tool("env", "--flight-size", "900K")
+    assert bad.returncode == 2 and "a size from 1MiB to 1GiB" in bad.stderr
+
+
 @pytest.mark.parametrize("size", (0, 7, 100, 4000, 100_000))
 def test_a_truncated_file_is_refused(tool, recorded, tmp_path, size):
     path = tmp_path / "cut.flight"

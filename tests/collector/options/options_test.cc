@@ -97,6 +97,8 @@ TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
   EXPECT_EQ(parsed(Id::kExitCode, "137").refusal_exit_code, 137);
   EXPECT_EQ(parsed(Id::kExitCode, "keep").refusal_exit_code, 0);
   EXPECT_STREQ(parsed(Id::kDirectory, "/var/tmp/x").directory, "/var/tmp/x");
+  EXPECT_EQ(parsed(Id::kFlightSize, "1MiB").flight_bytes, int64_t{1} << 20);
+  EXPECT_EQ(parsed(Id::kFlightSize, "1GiB").flight_bytes, int64_t{1} << 30);
   expect_rejected(Id::kReserve, "10%");
   expect_rejected(Id::kSwapShare, "50");
   expect_rejected(Id::kChildren, "bash");
@@ -104,6 +106,9 @@ TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
   expect_rejected(Id::kSpillDirectory, "tmp");
   expect_rejected(Id::kSpillLimit, "half");
   expect_rejected(Id::kExitCode, "1");
+  expect_rejected(Id::kFlightSize, "1023K");
+  expect_rejected(Id::kFlightSize, "1025MiB");
+  expect_rejected(Id::kFlightSize, "auto");
   expect_rejected(Id::kDirectory, "relative");
   expect_rejected(Id::kDirectory, ("/" + std::string(201, 'd')).c_str());
 }

@@ -76,6 +76,16 @@ TEST(SessionTest, StartMakesAFileThatSaysWhatApplies) {
   });
 }
 
+TEST(SessionTest, TheFileHasTheSizeThatIsWanted) {
+  expect_in_child([] {
+    const Folder folder;
+    start(folder.path().c_str(), 600 * kMiB, 24 * kMiB, 3, "", 2 * kMiB);
+    EXPECT_EQ(std::filesystem::file_size(path()), static_cast<uintmax_t>(2 * kMiB));
+    EXPECT_EQ(view().capacity(record::Section::kSites),
+              record::layout_for(2 * kMiB)[record::Section::kSites].capacity);
+  });
+}
+
 TEST(SessionTest, ACleanExitWithoutARefusalLeavesNoFile) {
   expect_in_child([] {
     const Folder folder;
