@@ -119,7 +119,10 @@ def release(exception=None):
 
 
 def report(number=0, full=False):
-    """The report of a refusal (0: the newest) as text, every number with `full`; "" for none."""
+    """The report of a refusal (0: the newest) as text, every number with `full`; "" for none.
+
+    As the value of a notebook's cell it is shown as a page about the whole session.
+    """
     surface = _load("surface")
     audience = surface.FULL if full else surface.audience()
-    return _bridge.render(number or 0, audience)
+    return _load("page").Report(_bridge.render(number or 0, audience))

@@ -61,7 +61,15 @@ def tell_kernel():
 def wrap(shell_class):
     guard.shell = True
     show, run = shell_class.showtraceback, shell_class.run_cell_async
-    execute = shell_class.run_code
+    execute, init_magics = shell_class.run_code, shell_class.init_magics
+
+    @functools.wraps(init_magics)
+    def with_magic(self):
+        init_magics(self)
+        try:
+            self.register_magic_function(magic, "line", "oomguard")
+        except Exception:
+            pass
 
     @functools.wraps(show)
     def showtraceback(self, exc_tuple=None, *args, **kwargs):
@@ -99,7 +107,12 @@ def wrap(shell_class):
         return result
 
     shell_class.showtraceback, shell_class.run_cell_async = showtraceback, run_cell_async
-    shell_class.run_code = run_code
+    shell_class.run_code, shell_class.init_magics = run_code, with_magic
+
+
+def magic(line):
+    """%oomguard report: who holds the memory of this process, as a page."""
+    return load("page").magic(line)
 
 
 class plain:

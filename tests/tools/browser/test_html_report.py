@@ -228,3 +228,29 @@ def test_ten_thousand_stacks_are_drawn_in_few_rectangles(page, html_of):
     drawn, rows = page.run("[window.drawn, document.getElementById('flame').clientHeight / 21]")
     width = page.run("document.getElementById('flame').clientWidth")
     assert 100 < drawn / 4 < 3 * width * rows
+
+
+def test_cells_have_their_numbers_and_lines_in_a_notebook(page, html_of, tmp_path):
+    """In a frame of its own, with what the kernel adds (shim/python/page.py)."""
+    import html
+    import json
+
+    cells = {"/tmp/ipykernel_4711/2718281828.py": {"number": 7, "lines": ["first", "</script>second", "third"]}}
+    whole = html_of(400).read_text()
+    mark = '<script type="application/json" id="report-data">'
+    added = json.dumps(cells).replace("<", "\\u003c")
+    whole = whole.replace(mark, f'<script type="application/json" id="report-cells">{added}</script>{mark}')
+    outer = tmp_path / "notebook.html"
+    outer.write_text(f'<html data-ready="yes"><iframe srcdoc="{html.escape(whole)}" sandbox="allow-scripts" '
+                     'style="width: 100%; height: 700px"></iframe>')
+    page.show(outer)
+    page.window.switch_to.frame(0)
+    try:
+        page.wait("document.documentElement.dataset.ready === 'yes'")
+        page.type("#flame-search", "cell [7] line 2")
+        assert "1 frame found" in page.text("#search-result")
+        page.type("#flame-search", "notebook cell")
+        assert page.text("#search-result") == "No frame found"
+    finally:
+        page.window.switch_to.default_content()
+    assert page.complaints() == []

@@ -1,6 +1,23 @@
 // The report's data and the words for it. Whatever is in the data is text: it reaches the page by
 // textContent alone.
 const report = JSON.parse(document.getElementById("report-data").textContent);
+
+// In a notebook the running kernel adds what it alone knows: which cell a file name stands for, and
+// the cells' lines.
+const cellData = document.getElementById("report-cells");
+const cells = cellData ? JSON.parse(cellData.textContent) : {};
+for (const frame of report.frames) {
+  if (frame.kind !== "python" || !Object.hasOwn(cells, frame.file)) continue;
+  const cell = cells[frame.file];
+  frame.source = cell.lines[frame.line - 1] || "";
+  const place = "cell [" + cell.number + "]" + (frame.line ? " line " + frame.line : "");
+  frame.label = frame.label.replace(frame.place, () => place);
+  frame.place = place;
+}
+for (const line of report.lines) {
+  if (line.frame != null) line.source = line.source || report.frames[line.frame].source || "";
+}
+
 const newest = report.refusals.length ? report.refusals[report.refusals.length - 1] : null;
 const bound = newest ? newest.levels.find(level => level.binds) || null : null;
 

@@ -27,7 +27,7 @@ function drawFacts() {
   const last = report.samples.needed_bytes.length - 1;
   if (newest) {
     if (newest.request !== "touch") facts.push(["Asked for", newest.request_bytes, ""]);
-    if (bound) facts.push(["Limit", bound.limit_bytes, limitName(bound)]);
+    if (bound) facts.push(["Limit", bound.limit_bytes, limitName(bound).replace(/ \(.*/, "")]);
     if (bound) facts.push(["In use", Math.max(0, bound.usage_bytes - bound.reclaimable_bytes), ""]);
     facts.push(["This process", newest.anonymous_bytes || newest.resident_bytes, ""]);
   } else if (last >= 0) {

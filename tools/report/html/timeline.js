@@ -174,7 +174,7 @@ function drawChart(from, to, story) {
     const text = newest.request === "touch" ? words : words + " " + bytes(newest.request_bytes);
     const left = place > width / 2;
     picture.append(
-        svg("circle", {class: "dot", cx: place - (left ? 3 : 0), cy: up(level), r: 5}),
+        svg("circle", {class: "dot", cx: Math.min(place, width - margin.right - 4), cy: up(level), r: 5}),
         svg("text", {
           class: "refusal-text",
           x: place + (left ? -12 : 10),
