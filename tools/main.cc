@@ -67,7 +67,9 @@ int run_command(std::vector<std::string> words) {
   app.set_version_flag("--version", "oomguard " OOMGUARD_VERSION);
   app.require_subcommand(1);
   const std::vector<std::string> program = cut_program(&words);
-  std::vector<Verb> verbs{add_run(app, program), add_env(app), add_limits(app), add_report(app)};
+  std::vector<Verb> verbs{add_run(app, program), add_env(app), add_limits(app), add_report(app),
+                          add_top(app)};
+  for (Verb& verb : add_sessions(app)) verbs.push_back(std::move(verb));
   for (Verb& verb : add_kernelspec(app)) verbs.push_back(std::move(verb));
   app.footer(exit_statuses());  // last: a verb takes over the footer that is there when it is made
   try {

@@ -14,6 +14,7 @@ constexpr size_t kLookedAt = 1024;
 
 struct Found {
   int64_t seconds;
+  int64_t bytes;  // on the disk
   char name[40];
 };
 // One caller at a time in a process: the watchdog.
@@ -38,7 +39,7 @@ bool parse(const char* name, int64_t* seconds, int64_t* pid) {
   return *at == '\0';
 }
 
-bool uneventful(int folder, const char* name) {
+bool uneventful(int folder, const char* name, int64_t* bytes) {
   const long fd = sys::call(SYS_openat, folder, sys::as_arg(name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return false;
   alignas(FlightHeader) char header[offsetof(FlightHeader, refusals) + sizeof(uint64_t)];
@@ -46,6 +47,8 @@ bool uneventful(int folder, const char* name) {
                      static_cast<long>(sizeof header);
   uint64_t warnings = 0;
   sys::pread(static_cast<int>(fd), &warnings, sizeof warnings, offsetof(FlightHeader, reread));
+  struct stat info;
+  *bytes = sys::fstat(static_cast<int>(fd), &info) == 0 ? int64_t{info.st_blocks} * 512 : 0;
   sys::close(static_cast<int>(fd));
   if (!whole || warnings != 0) return false;
   for (size_t i = 0; i < sizeof kMagic; ++i) {
@@ -60,10 +63,13 @@ bool uneventful(int folder, const char* name) {
 void note(int folder, const char* name, size_t* count) {
   int64_t seconds;
   int64_t pid;
+  int64_t bytes;
   if (*count == kLookedAt || !parse(name, &seconds, &pid)) return;
-  if (sys::call(SYS_kill, static_cast<long>(pid), 0) != -ESRCH || !uneventful(folder, name)) return;
+  if (sys::call(SYS_kill, static_cast<long>(pid), 0) != -ESRCH) return;
+  if (!uneventful(folder, name, &bytes)) return;
   Found& found = g_found[(*count)++];
   found.seconds = seconds;
+  found.bytes = bytes;
   size_t length = 0;
   for (; name[length] != '\0' && length + 1 < sizeof found.name; ++length) {
     found.name[length] = name[length];
@@ -71,14 +77,17 @@ void note(int folder, const char* name, size_t* count) {
   found.name[length] = '\0';
 }
 
-size_t remove_oldest(int folder, size_t count, size_t keep) {
+size_t remove_oldest(int folder, size_t count, size_t keep, int64_t keep_bytes) {
   size_t removed = 0;
-  for (; count > keep; --count) {
+  int64_t bytes = 0;
+  for (size_t i = 0; i < count; ++i) bytes += g_found[i].bytes;
+  for (; count > keep || (count > 0 && bytes > keep_bytes); --count) {
     size_t oldest = 0;
     for (size_t i = 1; i < count; ++i) {
       if (g_found[i].seconds < g_found[oldest].seconds) oldest = i;
     }
     if (sys::call(SYS_unlinkat, folder, sys::as_arg(g_found[oldest].name), 0) == 0) ++removed;
+    bytes -= g_found[oldest].bytes;
     g_found[oldest] = g_found[count - 1];
   }
   return removed;
@@ -86,7 +95,7 @@ size_t remove_oldest(int folder, size_t count, size_t keep) {
 
 }  // namespace
 
-size_t forget_uneventful(const char* directory, size_t keep) {
+size_t forget_uneventful(const char* directory, size_t keep, int64_t keep_bytes) {
   char path[400];
   size_t length = 0;
   for (const char* part : {directory, "/sessions"}) {
@@ -97,7 +106,7 @@ size_t forget_uneventful(const char* directory, size_t keep) {
   if (folder < 0) return 0;
   size_t count = 0;
   sys::for_each_entry(folder, [&](const char* name) { note(folder, name, &count); });
-  const size_t removed = remove_oldest(folder, count, keep);
+  const size_t removed = remove_oldest(folder, count, keep, keep_bytes);
   sys::close(folder);
   return removed;
 }

@@ -6,12 +6,13 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace oomguard::record {
 
 // Removes the oldest files in `<directory>/sessions` whose process is gone and was never refused
-// anything, until `keep` of those are left (they are the evidence of a death). Looks at 1,024 files
-// at the most. Returns how many went.
-size_t forget_uneventful(const char* directory, size_t keep);
+// anything, until at most `keep` of those are left, with at most `keep_bytes` on the disk (they are the
+// evidence of a death). Looks at 1,024 files at the most. Returns how many went.
+size_t forget_uneventful(const char* directory, size_t keep, int64_t keep_bytes);
 
 }  // namespace oomguard::record

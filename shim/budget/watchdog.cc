@@ -27,6 +27,7 @@ constexpr Bytes kNear = 512 * kMiB;
 // Old sessions are looked after once, by processes that live for a while.
 constexpr int64_t kForgetAfterNs = 10'000 * kMs;
 constexpr size_t kKeptSessions = 64;
+constexpr Bytes kKeptBytes = 256 * kMiB;
 
 constinit RawThread g_thread;
 constinit std::atomic<bool> g_allowed{false};
@@ -46,7 +47,7 @@ void forget_old_sessions(int64_t now_ns) {
   if (g_forget_ns == 0) g_forget_ns = now_ns + kForgetAfterNs;
   if (now_ns < g_forget_ns) return;
   g_forget_ns = INT64_MAX;
-  record::forget_uneventful(gate.values().directory, kKeptSessions);
+  record::forget_uneventful(gate.values().directory, kKeptSessions, kKeptBytes);
 }
 
 void write_sample(const Look& look, bool changed) {

@@ -111,7 +111,7 @@ TEST(RecordFaultsTest, ForgettingSessionsRemovesNoRunningOne) {
     std::filesystem::copy_file(own, gone);
     const int before = open_descriptors();
     arm(plan);
-    record::forget_uneventful(folder.path().c_str(), 0);
+    record::forget_uneventful(folder.path().c_str(), 0, INT64_MAX);
     disarm();
     EXPECT_EQ(open_descriptors(), before);
     EXPECT_TRUE(record::read_flight(own));

@@ -20,6 +20,8 @@ Verb add_run(CLI::App& parent, const std::vector<std::string>& rest);
 Verb add_env(CLI::App& parent);
 Verb add_limits(CLI::App& parent);
 Verb add_report(CLI::App& parent);
+Verb add_top(CLI::App& parent);
+std::vector<Verb> add_sessions(CLI::App& parent);
 std::vector<Verb> add_kernelspec(CLI::App& parent);
 
 }  // namespace oomguard::tools

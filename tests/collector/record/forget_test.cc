@@ -36,10 +36,19 @@ TEST_F(Forget, KeepsTheNewestOfThoseInWhichNothingHappened) {
   const std::string oldest = add(1000, kGone, 0);
   const std::string newest = add(3000, kGone, 0);
   const std::string middle = add(2000, kGone, 0);
-  EXPECT_EQ(forget_uneventful(folder_.path().c_str(), 2), 1u);
+  EXPECT_EQ(forget_uneventful(folder_.path().c_str(), 2, INT64_MAX), 1u);
   EXPECT_FALSE(fs::exists(oldest));
   EXPECT_TRUE(fs::exists(middle));
   EXPECT_TRUE(fs::exists(newest));
+}
+
+TEST_F(Forget, KeepsNoMoreBytesThanItMay) {
+  const std::string old = add(1000, kGone, 0);
+  const std::string newer = add(2000, kGone, 0);
+  constexpr auto kOne = static_cast<int64_t>(kSmallestFlightBytes);
+  EXPECT_EQ(forget_uneventful(folder_.path().c_str(), 9, kOne + kOne / 2), 1u);
+  EXPECT_FALSE(fs::exists(old));
+  EXPECT_TRUE(fs::exists(newer));
 }
 
 TEST_F(Forget, NeverTouchesRefusalsWarningsRunningProcessesAndOtherFiles) {
@@ -47,7 +56,7 @@ TEST_F(Forget, NeverTouchesRefusalsWarningsRunningProcessesAndOtherFiles) {
   const std::string warned = add(1002, kGone, 0, 1);
   const std::string running = add(1001, getpid(), 0);
   for (const char* name : {"1-9.flight", "x.flight", "1-2.flight.bak"}) std::ofstream(path(name)) << "x";
-  EXPECT_EQ(forget_uneventful(folder_.path().c_str(), 0), 0u);
+  EXPECT_EQ(forget_uneventful(folder_.path().c_str(), 0, INT64_MAX), 0u);
   EXPECT_TRUE(fs::exists(refused));
   EXPECT_TRUE(fs::exists(warned));
   EXPECT_TRUE(fs::exists(running));
@@ -55,7 +64,7 @@ TEST_F(Forget, NeverTouchesRefusalsWarningsRunningProcessesAndOtherFiles) {
 }
 
 TEST_F(Forget, AnAbsentFolderHasNothing) {
-  EXPECT_EQ(forget_uneventful((folder_.path() + "/none").c_str(), 0), 0u);
+  EXPECT_EQ(forget_uneventful((folder_.path() + "/none").c_str(), 0, INT64_MAX), 0u);
 }
 
 }  // namespace
