@@ -47,7 +47,7 @@ def test_the_numbers_are_those_of_the_process(tool, running):
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         fields = row(tool("top", "--once").stdout, running).split()
-        if fields[2:3] == ["MiB"] and int(fields[1]) >= 64:
+        if fields[2:3] == ["MiB"] and float(fields[1]) >= 64:
             return
         time.sleep(0.1)
     pytest.fail(f"64 MiB were never shown: {fields}")
