@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = {"kernel": 60000, "flight": 6000, "options": 60000, "children": 60000}  # runs
+NAMES = {"kernel": 60000, "flight": 1500, "options": 60000, "children": 60000}  # runs
 
 
 def done(*command, timeout):
