@@ -21,7 +21,7 @@ setup_say() { printf '%s\n' "$*" >&2; }
 
 setup_debian_packages() {
   local wanted=(cmake ninja-build g++ pkg-config libgtest-dev libcli11-dev nlohmann-json3-dev
-                libfmt-dev python3 python3-venv binutils util-linux)
+                libdw-dev libfmt-dev python3 python3-venv binutils util-linux)
   # What the HTML report is built with, allocators that some tests preload, and what call stacks are
   # compared with: they skip, or do without, where one is missing.
   ((EUID != 0)) || wanted+=(node-d3 libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 electric-fence
