@@ -46,9 +46,14 @@ for folder in "${folders[@]}"; do
   # A folder without Python tests has nothing to run.
   [[ -n $(find "$folder" -name 'test_*.py' -print -quit) ]] || continue
   name=$(basename "$folder")
+  # Two at once where the tests measure neither memory nor time.
+  case $folder in
+    tests/shim* | tests/tools* | tests/faults*) workers=(-n 2 --dist loadfile) ;;
+    *) workers=() ;;
+  esac
   reports+=("$results/$name.xml")
   echo "== $folder"
-  "$OOMGUARD_VENV/bin/python" -m pytest "$folder" -p no:cacheprovider -q -rs --timeout 300 -o verbosity_assertions=2 \
+  "$OOMGUARD_VENV/bin/python" -m pytest "$folder" "${workers[@]}" -p no:cacheprovider -q -rs --timeout 300 -o verbosity_assertions=2 \
     -o junit_family=xunit2 --junitxml "$results/$name.xml" </dev/null
 done
 

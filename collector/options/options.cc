@@ -115,6 +115,15 @@ bool parse_flight_size(const char* value, Values* out) {
   return true;
 }
 
+bool parse_sample(const char* value, Values* out) {
+  constexpr int64_t kLeast = 4096;
+  constexpr int64_t kMost = int64_t{1} << 30;
+  int64_t bytes = 0;
+  if (!parse_bytes(value, &bytes) || (bytes != 0 && bytes < kLeast) || bytes > kMost) return false;
+  out->sample_mean_bytes = bytes;
+  return true;
+}
+
 bool parse_directory(const char* value, char (&out)[256]) {
   const size_t length = strlen(value);
   if (value[0] != '/' || length > kMaxDirectory) return false;
@@ -158,6 +167,8 @@ bool parse(Id id, const char* value, Values* out) {
       return parse_on_limit(value, out);
     case Id::kAllocator:
       return parse_allocator(value, out);
+    case Id::kSample:
+      return parse_sample(value, out);
     case Id::kExitCode:
       return parse_exit_code(value, out);
     case Id::kKeepFrames:

@@ -54,6 +54,7 @@ struct Values {
   Allocator allocator = Allocator::kSystem;  // for the tools, which write LD_PRELOAD
   char spill_directory[256] = "";  // "" = found at the first need
   int64_t spill_limit_bytes = -1;  // -1 = computed
+  int64_t sample_mean_bytes = 512 * 1024;  // 0 = no call stacks
   int32_t refusal_exit_code = 0;  // status of a run ended by an uncaught refusal; 0 = keep
   bool keep_frames = false;
   char directory[256] = "";  // "" = the default of default_directory()

@@ -25,6 +25,7 @@ inline constexpr uint32_t kRefusalSlots = 64;   // a ring; an incident's first 6
 inline constexpr uint32_t kBlockSlots = 10;     // the ten largest live blocks of a refusal
 inline constexpr uint32_t kNeighbourSlots = 8;  // the eight largest other processes of the group
 inline constexpr uint32_t kLevelSlots = 16;
+inline constexpr uint32_t kHolderSlots = 6;     // the six lines of code that hold most
 
 // Parts of the file, in the order of the header's table; the first follows the header.
 enum class Section : uint32_t {
@@ -81,6 +82,15 @@ struct NeighbourRecord {
   char name[32];            // comm
 };
 
+// A line of code and what it holds, by the estimate of the samples (stacks.h).
+struct HolderRecord {
+  int64_t bytes;            // live and really there
+  uint32_t line;            // 0 unknown
+  uint32_t own_code;        // 1: a person's own, not of Python's library or of an installed package
+  char file[112];           // the end of its path; of code that is not Python, the module's
+  char function[48];        // "" unknown
+};
+
 struct LevelRecord {
   uint32_t kind;            // probe::LimitKind
   uint32_t binds;           // 1: the level that refused
@@ -121,6 +131,9 @@ struct RefusalRecord {
   LevelRecord levels[kLevelSlots];
   BlockRecord blocks[kBlockSlots];
   NeighbourRecord neighbours[kNeighbourSlots];
+  uint32_t holder_count;
+  uint32_t unused;
+  HolderRecord holders[kHolderSlots];
 };
 
 // Pages of mapped files were read from the disk over and over, because they do not fit. The numbers are
@@ -200,6 +213,7 @@ static_assert(offsetof(FlightHeader, sections) % 8 == 0);
 static_assert(sizeof(FlightHeader) % 8 == 0);
 static_assert(sizeof(BlockRecord) == 96);
 static_assert(sizeof(NeighbourRecord) == 48);
+static_assert(sizeof(HolderRecord) == 176);
 static_assert(sizeof(LevelRecord) == 168);
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 

@@ -95,6 +95,11 @@ void make_safe(RefusalRecord* refusal) {
   for (LevelRecord& level : refusal->levels) end_string(level.path);
   for (BlockRecord& block : refusal->blocks) end_string(block.module);
   for (NeighbourRecord& neighbour : refusal->neighbours) end_string(neighbour.name);
+  refusal->holder_count = std::min(refusal->holder_count, kHolderSlots);
+  for (HolderRecord& holder : refusal->holders) {
+    end_string(holder.file);
+    end_string(holder.function);
+  }
 }
 
 // The record did not change while it was read: its writer sets `sequence` to 0 first and to the new

@@ -30,7 +30,7 @@ struct FrameRecord {
   uint64_t offset;                 // native: return address minus the module's load bias; without a
                                    // module the address itself
   uint32_t first_line;             // Python: of the function
-  uint32_t unused;
+  uint32_t own_code;               // Python: 1 where the file is a person's own (own_code.h)
 };
 
 // In NodeRecord::frame: this Python frame is the outermost one of its C evaluation-loop call. From

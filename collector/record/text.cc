@@ -16,6 +16,7 @@ constexpr int64_t kGiB = int64_t{1} << 30;
 constexpr int kWhereLines = 4;
 constexpr uint32_t kShownBlocks = 3;
 constexpr uint32_t kShownNeighbours = 3;
+constexpr uint32_t kShownLines = 3;
 
 LimitKind kind_of(const LevelRecord& level) { return static_cast<LimitKind>(level.kind); }
 
@@ -192,7 +193,8 @@ Facts facts_of(const RefusalRecord& refusal) {
               {kGiB, "GiB"},
               std::min(refusal.level_count, kLevelSlots),
               std::min(refusal.block_count, kBlockSlots),
-              std::min(refusal.neighbour_count, kNeighbourSlots)};
+              std::min(refusal.neighbour_count, kNeighbourSlots),
+              std::min(refusal.holder_count, kHolderSlots)};
   for (uint32_t i = 0; i < facts.levels; ++i) {
     if (refusal.levels[i].binds != 0) facts.limit = &refusal.levels[i];
   }
@@ -285,6 +287,7 @@ size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience
   put_why_ended(&lines, header, refusal);
   put_where(&lines, refusal);
   put_held(&lines, header, facts);
+  put_lines_of_code(&lines, facts, audience == Audience::kFull ? kHolderSlots : kShownLines);
   if (audience == Audience::kFull) {
     put_numbers(&lines, header, facts);
   } else {

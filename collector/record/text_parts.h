@@ -25,6 +25,7 @@ struct Facts {
   uint32_t levels;
   uint32_t blocks;
   uint32_t neighbours;
+  uint32_t holders;
 };
 
 Facts facts_of(const RefusalRecord& refusal);
@@ -37,6 +38,10 @@ void put_bytes(LineBuffer* out, Unit unit, int64_t bytes);
 void put_limit_name(LineBuffer* out, const LevelRecord& level);
 // "numpy: _multiarray_umath.so", or the file name alone where the library is not a known one.
 void put_module(LineBuffer* out, const char* module, size_t capacity);
+
+// "train.py:12 load — 4.1 GiB" for each line of code that holds much, the person's own first; nothing where
+// none is known. `shown`: at most so many.
+void put_lines_of_code(LineBuffer* out, const Facts& facts, uint32_t shown);
 
 // What of the limit cannot be taken back: usage - reclaimable, never negative.
 int64_t in_use_bytes(const LevelRecord& level);

@@ -171,11 +171,25 @@ bool copy_content(const FlightFile* memory, int fd) {
   return true;
 }
 
+// A place with nothing below it: a program that protects or advises beyond the end of a mapping of its own,
+// which ends there, gets its ENOMEM at the hole and does not reach the record. Null where there is none.
+void* find_place(uint64_t bytes) {
+  constexpr long kHole = 256 * 1024;
+  const auto size = static_cast<long>(bytes) + kHole;
+  const long found = sys::call(SYS_mmap, 0, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (is_error(found)) return nullptr;
+  sys::call(SYS_munmap, found, kHole);
+  return reinterpret_cast<void*>(found + kHole);
+}
+
 FlightFile* map(uint64_t bytes, int flags, int fd, void* over, int* error) {
+  void* const place = over == nullptr ? find_place(bytes) : nullptr;
+  if (place != nullptr) over = place;
   const long mapped = sys::call(SYS_mmap, sys::as_arg(over), static_cast<long>(bytes),
                                 PROT_READ | PROT_WRITE,
                                 flags | (over != nullptr ? MAP_FIXED : 0), fd, 0);
   *error = is_error(mapped) ? static_cast<int>(mapped) : 0;
+  if (*error != 0 && place != nullptr) sys::call(SYS_munmap, sys::as_arg(place), static_cast<long>(bytes));
   return *error == 0 ? reinterpret_cast<FlightFile*>(mapped) : nullptr;
 }
 

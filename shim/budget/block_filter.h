@@ -1,6 +1,9 @@
-// Answers "may this pointer be one that the ledger knows?" on the path of every free: one compare for
-// what lies below the lowest block that was ever recorded (libc's own heap lies below its mappings),
-// else about five instructions and one load from 16 KiB.
+// Answers "may this pointer be one that the ledger or the samples know?" on the path of every free: two
+// compares for what lies below the lowest block that was ever recorded (libc's own heap lies below its
+// mappings), else about five instructions and one load from 64 KiB.
+//
+// Sampled blocks lie in that heap, too. So they are asked for with the alignment of a page (is_marked), and
+// what begins a page is looked up wherever it lies: one pointer in 256 does by chance.
 //
 // A counting filter over pointer hashes. No means no; yes means: look it up. A counter that ever
 // reached 255 stays there (its pointers always take the slow path). Thread-safe: relaxed atomics; a
@@ -16,14 +19,18 @@ namespace oomguard::budget {
 
 class BlockFilter {
  public:
+  static constexpr uintptr_t kMark = 4096;  // alignment
+  static constexpr bool is_marked(uintptr_t address) noexcept { return address % kMark == 0; }
+
   bool may_contain(const void* pointer) const noexcept {
-    if (reinterpret_cast<uintptr_t>(pointer) < lowest_.load(std::memory_order_relaxed)) return false;
+    const auto address = reinterpret_cast<uintptr_t>(pointer);
+    if (!is_marked(address) && address < lowest_.load(std::memory_order_relaxed)) return false;
     return counters_[slot(pointer)].load(std::memory_order_relaxed) != 0;
   }
   void add(const void* pointer) noexcept {
     uintptr_t lowest = lowest_.load(std::memory_order_relaxed);
     const auto address = reinterpret_cast<uintptr_t>(pointer);
-    while (address < lowest &&
+    while (!is_marked(address) && address < lowest &&
            !lowest_.compare_exchange_weak(lowest, address, std::memory_order_relaxed)) {
     }
     std::atomic<uint8_t>& counter = counters_[slot(pointer)];
@@ -42,7 +49,7 @@ class BlockFilter {
   }
 
  private:
-  static constexpr unsigned kBits = 14;
+  static constexpr unsigned kBits = 16;
   static constexpr uint8_t kSticky = 255;
 
   static size_t slot(const void* pointer) noexcept {

@@ -11,6 +11,7 @@
 #include "shim/budget/tree.h"
 #include "shim/core/chores.h"
 #include "shim/spill/lender.h"
+#include "shim/trace/sampler.h"
 
 namespace oomguard::budget {
 namespace {
@@ -296,7 +297,18 @@ void Gate::forget_lost_pending(int64_t now_ns) noexcept {
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) slot->pending.store(0, kRelaxed);
 }
 
-Admission::Admission(record::RequestKind kind, size_t size, const void* caller) noexcept
+// What is left of the grant and the way to the next sample become the credit that hooks spend.
+void Admission::sample(size_t size, uint64_t to_sample) noexcept {
+  ThreadState& state = thread_state;
+  if (granted_) weight_ = trace::choose(&state.countdown, size, &to_sample);
+  const uint64_t granted = state.credit;
+  // Below what is recorded in any case: those blocks always come here.
+  state.credit = std::min({granted, to_sample, uint64_t{kRecordedAbove - 1}});
+  state.countdown.granted_beyond = granted - state.credit;
+  state.countdown.sample_beyond = to_sample - state.credit;
+}
+
+Admission::Admission(record::RequestKind kind, size_t size, const void* caller, size_t block_size) noexcept
     : caller_(reinterpret_cast<uintptr_t>(caller)) {
   if (gate.mode() == Gate::Mode::kOff) {
     thread_state.credit = UINT64_MAX;  // never comes here again
@@ -310,29 +322,46 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller) 
     return;
   }
   watching_ = true;
+  ThreadState& state = thread_state;
+  const uint64_t to_sample = state.credit + state.countdown.sample_beyond;
+  state.credit += state.countdown.granted_beyond;
+  if (size <= state.credit && !is_answered_by_error(kind)) {  // it came only because a sample is due
+    state.credit -= size;
+  } else {
+    ask(kind, size);
+  }
+  sample(block_size, to_sample);
+  errno = saved_errno;
+}
+
+void Admission::ask(record::RequestKind kind, size_t size) noexcept {
   if (gate.moved_.load(kRelaxed) && gate.moved_.exchange(false)) gate.probe.refresh();
   if (thread_state.thread_id == 0) gate.threads_.fetch_add(1, kRelaxed);
   const int32_t self = current_thread_id();
   if (!is_called_by_handlers(kind)) chores::on_slow_path(self);
   if (is_of_heap(kind)) relief::release_if_wanted();
   gate.last_spender_.store(self, kRelaxed);
-  if (size <= static_cast<size_t>(kHuge)) {  // anything larger is the real call's to answer
-    const Request request{kind, static_cast<Bytes>(size), caller_};
-    const int64_t now_ns = program_now_ns();
-    pass_over(self, now_ns);
-    granted_ = gate.decide(request, now_ns, &pending_);
-  }
-  errno = saved_errno;
+  if (size > static_cast<size_t>(kHuge)) return;  // the real call's to answer
+  const Request request{kind, static_cast<Bytes>(size), caller_};
+  const int64_t now_ns = program_now_ns();
+  pass_over(self, now_ns);
+  granted_ = gate.decide(request, now_ns, &pending_);
 }
 
 void Admission::block(void* address, size_t size, bool from_heap) noexcept {
-  if (!watching_ || address == nullptr || size <= kRecordedAbove) return;
+  if (!watching_ || address == nullptr || (size <= kRecordedAbove && weight_ == 0)) return;
+  ThreadState& state = thread_state;
+  const uint32_t site = weight_ != 0 ? trace::capture(&state.countdown, size, weight_) : 0;
+  if (size <= kRecordedAbove) {
+    if (site != 0) trace::remember(address, size, site, weight_);
+    return;
+  }
   const int64_t now_ns = program_now_ns();
   ledger.add({reinterpret_cast<uintptr_t>(address), static_cast<int64_t>(size), -1, now_ns, caller_,
-              current_thread_id(), from_heap});
+              current_thread_id(), from_heap, site, weight_});
   // After the ledger: a look in between counts it twice, and not never.
   group_table.add_in_flight(static_cast<int64_t>(size));
-  if (thread_state.pass_over_ns == 0) thread_state.pass_over_ns = now_ns + Ledger::kPassedOverNs;
+  if (state.pass_over_ns == 0) state.pass_over_ns = now_ns + Ledger::kPassedOverNs;
 }
 
 Admission::~Admission() {

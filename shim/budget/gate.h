@@ -22,6 +22,7 @@
 #include "shim/budget/cached_answer.h"
 #include "shim/budget/callers.h"
 #include "shim/budget/incident.h"
+#include "shim/budget/ledger.h"
 #include "shim/budget/lines.h"
 #include "shim/budget/request.h"
 #include "shim/core/thread_state.h"
@@ -190,18 +191,28 @@ extern Gate gate;
 // A request that took the slow path, from before the call until its block is recorded.
 class Admission {
  public:
-  Admission(record::RequestKind kind, size_t size, const void* caller) noexcept;
+  // `block_size`: of the block that the call will return, where that is more than it asks for (realloc), or
+  // 0 where it returns none.
+  Admission(record::RequestKind kind, size_t size, const void* caller, size_t block_size) noexcept;
+  Admission(record::RequestKind kind, size_t size, const void* caller) noexcept
+      : Admission(kind, size, caller, is_answered_by_error(kind) ? 0 : size) {}
   ~Admission();
   Admission(const Admission&) = delete;
   Admission& operator=(const Admission&) = delete;
 
   bool granted() const noexcept { return granted_; }
+  // Its call stack is recorded, and it is one of those that `free` should recognise by its alignment.
+  bool is_sampled(size_t size) const noexcept { return weight_ != 0 && size <= kRecordedAbove; }
   // The block that the call returned; recorded where it is above 1 MiB. nullptr is ignored.
   void block(void* address, size_t size, bool from_heap) noexcept;
 
  private:
+  void ask(record::RequestKind kind, size_t size) noexcept;
+  void sample(size_t size, uint64_t to_sample) noexcept;
+
   Bytes pending_ = 0;
   uintptr_t caller_;
+  int64_t weight_ = 0;  // bytes that the block stands for where its call stack is recorded, else 0
   bool granted_ = true;
   bool watching_ = false;  // the gate works and this is not a call from inside one of our hooks
 };

@@ -4,6 +4,7 @@
 
 #include "shim/budget/block_filter.h"
 #include "shim/budget/group_table.h"
+#include "shim/trace/sites.h"
 
 namespace oomguard::budget {
 namespace {
@@ -56,9 +57,12 @@ void Ledger::add(const Block& block) noexcept {
     entry.caller.store(block.caller, kRelaxed);
     entry.thread_id.store(block.thread_id, kRelaxed);
     entry.flags.store(block.from_heap ? kFromHeap : 0, kRelaxed);
+    entry.site.store(block.site, kRelaxed);
+    entry.weight.store(block.weight, kRelaxed);
     block_filter.add(reinterpret_cast<void*>(block.address));
     total_bytes_.fetch_add(block.size_bytes, kRelaxed);
     count_.fetch_add(1, kRelaxed);
+    trace::sites::count_live(block.site, block.weight, 1);
     keys_[slot].store(block.address, std::memory_order_release);  // pairs with slot_of's acquire
     set(incomplete_, slot, true);
     set(active_, slot, true);
@@ -77,6 +81,8 @@ void Ledger::read(size_t slot, Block* out) const noexcept {
   out->caller = entry.caller.load(kRelaxed);
   out->thread_id = entry.thread_id.load(kRelaxed);
   out->from_heap = (entry.flags.load(kRelaxed) & kFromHeap) != 0;
+  out->site = entry.site.load(kRelaxed);
+  out->weight = entry.weight.load(kRelaxed);
 }
 
 bool Ledger::remove(uintptr_t address, Block* out) noexcept {
@@ -97,6 +103,7 @@ bool Ledger::remove(uintptr_t address, Block* out) noexcept {
   block_filter.remove(reinterpret_cast<void*>(address));
   total_bytes_.fetch_sub(block.size_bytes, kRelaxed);
   count_.fetch_sub(1, kRelaxed);
+  trace::sites::count_live(block.site, -block.weight, -1);
   keys_[slot].store(0, std::memory_order_release);
   block.address = address;
   if (out != nullptr) *out = block;
@@ -142,6 +149,8 @@ void Ledger::unmap(uintptr_t address, size_t size) noexcept {
       return;
     }
     rest.touched_bytes = -1;
+    rest.weight = static_cast<int64_t>(static_cast<double>(block.weight) / static_cast<double>(block.size_bytes) *
+                                       static_cast<double>(rest.size_bytes));
     if (rest.size_bytes > static_cast<int64_t>(kRecordedAbove)) add(rest);
   });
 }
@@ -304,6 +313,10 @@ bool Ledger::at(size_t slot, Block* out) const noexcept {
 }
 
 void Ledger::on_fork_child() noexcept {
+  for (size_t slot = 0; slot < kSlots; ++slot) {
+    if (keys_[slot].load(kRelaxed) == 0 || entries_[slot].site.load(kRelaxed) == 0) continue;
+    entries_[slot].site.store(0, kRelaxed);  // a stack in its parent's file
+  }
   for (auto& word : incomplete_) word.store(0, kRelaxed);
   for (auto& word : active_) word.store(0, kRelaxed);
 }

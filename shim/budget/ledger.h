@@ -29,6 +29,8 @@ struct Block {
   uintptr_t caller;
   int32_t thread_id;
   bool from_heap;         // malloc family; else a mapping of the program's own
+  uint32_t site = 0;      // of the call stack that asked (trace/sites.h), 0 unknown
+  int64_t weight = 0;     // bytes that it stands for there
 };
 
 class Ledger {
@@ -92,6 +94,8 @@ class Ledger {
     std::atomic<uintptr_t> caller;
     std::atomic<int32_t> thread_id;
     std::atomic<uint32_t> flags;
+    std::atomic<uint32_t> site;
+    std::atomic<int64_t> weight;
   };
 
   static size_t home(uintptr_t address) noexcept;

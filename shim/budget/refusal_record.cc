@@ -8,6 +8,8 @@
 #include "shim/core/copy_text.h"
 #include "shim/core/model_files.h"
 #include "shim/core/session.h"
+#include "shim/trace/holders.h"
+#include "shim/trace/sampler.h"
 
 namespace oomguard::budget {
 namespace {
@@ -158,6 +160,11 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   fill_levels(judgement, &out);
   fill_blocks(detailed ? judgement.pages : nullptr, now_ns, &out);
   out.neighbour_count = 0;
+  out.holder_count = 0;
+  if (detailed && trace::enabled()) {
+    trace::update_untouched(now_ns, judgement.pages);
+    out.holder_count = trace::largest_holders(out.holders, record::kHolderSlots);
+  }
   if (detailed && is_shared_limit(judgement)) fill_neighbours(judgement, out.pid, &out);
   // Nobody asked: this is the raw thread, which opens nothing that may wait.
   if (detailed && refusal.kind != record::RequestKind::kTouch) model_files::look(now_ns);

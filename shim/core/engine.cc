@@ -6,6 +6,7 @@
 #include "shim/core/copy_text.h"
 #include "shim/core/relatives.h"
 #include "shim/core/session.h"
+#include "shim/trace/python_stack.h"
 
 namespace oomguard::engine {
 namespace {
@@ -126,6 +127,23 @@ void surfaced(uint64_t n, const char* where) noexcept {
   session::file()->header.surfaced.fetch_add(1, std::memory_order_relaxed);
   gate.incident.surfaced();
 }
+
+void name_file(uint64_t n, const char* path, const char* label) noexcept {
+  record::RefusalRecord* refusal = n != 0 ? find(n) : nullptr;
+  if (refusal == nullptr) return;
+  for (uint32_t i = 0; i < refusal->holder_count && i < record::kHolderSlots; ++i) {
+    record::HolderRecord& holder = refusal->holders[i];
+    const size_t length = strlen(path);
+    const size_t kept = strnlen(holder.file, sizeof holder.file);
+    // Of a long path only the end is in the record.
+    const bool is_it = kept == length || (kept + 1 == sizeof holder.file && length > kept);
+    if (is_it && memcmp(path + (length - kept), holder.file, kept) == 0) {
+      copy_text(holder.file, sizeof holder.file, label);
+    }
+  }
+}
+
+void interpreter_ends() noexcept { trace::python_is_ending(); }
 
 void ending(uint64_t n) noexcept {
   (void)n;

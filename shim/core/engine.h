@@ -43,6 +43,8 @@ uint64_t childs_refusal() noexcept;
 // A person has seen the exception of refusal `n`. `where`: the Python line(s). Ends the incident: the
 // grace share closes as soon as there is room again.
 void surfaced(uint64_t n, const char* where) noexcept;
+// What a person knows a file of refusal `n`'s lines of code as ("cell [4]"), `path` as code objects have it.
+void name_file(uint64_t n, const char* path, const char* label) noexcept;
 // The exception of refusal `n` is about to end the program (excepthook): EndState::kEndedByRefusal,
 // grace stays open.
 void ending(uint64_t n) noexcept;
@@ -60,6 +62,9 @@ uint64_t alarm_refusal(int32_t* growing_thread_id) noexcept;
 void add_privilege(int32_t change) noexcept;
 // An interactive shell runs in this process: the reserve grows by what it needs for a traceback.
 void shell_started() noexcept;
+
+// The interpreter is about to free what call stacks are read from. Not from a hook.
+void interpreter_ends() noexcept;
 
 void set_python(uint32_t major_minor, bool is_kernel, const char* connection_file) noexcept;
 const char* session_path() noexcept;   // the flight file, "" where none could be made

@@ -28,6 +28,7 @@
 #include "shim/interpose/real.h"
 #include "shim/python/bootstrap.h"
 #include "shim/spill/lender.h"
+#include "shim/trace/sampler.h"
 
 namespace oomguard {
 
@@ -83,19 +84,20 @@ void after_fork_in_parent() noexcept {
     if (counted) python::run_soon(budget::watchdog::start_now);
   }
   spill::fork_over();
-  thread_state.credit = 0;  // the next request starts the watchdog where nothing else does
+  drop_credit();  // the next request starts the watchdog where nothing else does
 }
 
 void after_fork_in_child() noexcept {
   children::remember_process();
   children::make_first_victim(0);
   thread_state.thread_id = 0;
-  thread_state.credit = 0;
+  drop_credit();
   thread_state.unwatched_forks = 0;
   budget::ledger.on_fork_child();
   budget::forget_table_users();
   session::on_fork_child();
   model_files::on_fork_child();
+  trace::on_fork_child();
   budget::forget_incident_of_parent();
   budget::tree::on_fork_child();
   gate.on_fork_child();
@@ -226,6 +228,7 @@ void guard(const options::Values& values, bool is_root) noexcept {
   session::start(values.directory, seen.limit, gate.reserve(), gate.probe.oom_kills(), seen.limit_path,
                  static_cast<uint64_t>(values.flight_bytes));
   spill::configure(values, seen.limit);
+  trace::start(values.sample_mean_bytes);
   if (is_root) budget::group_table.begin_tree();
   budget::tree::join(gate.probe);
   session::set_tree(budget::group_table.tree());

@@ -10,12 +10,14 @@
 
 #include "collector/probe/syscall.h"
 #include "shim/budget/dip.h"
+#include "shim/trace/countdown.h"
 
 namespace oomguard {
 
 struct ThreadState {
   // Bytes that may be granted without asking anybody. Starts at 0: the first request of a thread
   // takes the slow path. In a process without a gate it is set to the largest value instead.
+  // Ends earlier where a sample comes first: the rest stands in `countdown`.
   uint64_t credit;
   // Bytes that may be written to files without asking what they are. Signed: a signal handler may
   // write in the middle of a write, and then some of it goes uncounted.
@@ -27,9 +29,17 @@ struct ThreadState {
   uint32_t unwatched_forks;  // under way here, for which the watchdog was stopped
   int64_t pass_over_ns;   // when blocks that it has not begun to fill may count as left alone; 0: has none
   budget::Dip dip;        // what it may still take below the small line
+  trace::Countdown countdown;
 };
 
 [[gnu::tls_model("initial-exec")]] extern thread_local constinit ThreadState thread_state;
+
+// The next request asks the gate. How far it is to the next sample stays as it was.
+inline void drop_credit() noexcept {
+  thread_state.countdown.sample_beyond += thread_state.credit;
+  thread_state.countdown.granted_beyond = 0;
+  thread_state.credit = 0;
+}
 
 inline int32_t current_thread_id() noexcept {
   if (thread_state.thread_id == 0) {

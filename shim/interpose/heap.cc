@@ -12,6 +12,7 @@
 #include "shim/interpose/libc_block.h"
 #include "shim/interpose/real.h"
 #include "shim/spill/lender.h"
+#include "shim/trace/sampler.h"
 
 namespace oomguard::interpose {
 namespace {
@@ -32,7 +33,8 @@ void* refused() noexcept {
 OOMGUARD_COLD void* cold_malloc(size_t size, const void* caller) noexcept {
   Admission admission(RequestKind::kMalloc, size, caller);
   if (!admission.granted()) return refused();
-  void* block = real.malloc(size);
+  void* block = admission.is_sampled(size) ? real.memalign(budget::BlockFilter::kMark, size) : nullptr;
+  if (block == nullptr) block = real.malloc(size);
   admission.block(block, size, true);
   return block;
 }
@@ -66,7 +68,7 @@ OOMGUARD_COLD void* cold_aligned(size_t size, const void* caller, Call call) noe
 
 OOMGUARD_COLD void cold_free(void* pointer) noexcept {
   if (in_bootstrap_arena(pointer)) return;
-  ledger.remove(reinterpret_cast<uintptr_t>(pointer), nullptr);
+  if (!ledger.remove(reinterpret_cast<uintptr_t>(pointer), nullptr)) trace::forget(pointer);
   if (spill::has_lent()) spill::forget(reinterpret_cast<uintptr_t>(pointer));
   real.free(pointer);
 }
@@ -113,10 +115,11 @@ void* realloc_any(void* old, size_t size) noexcept {
 OOMGUARD_COLD void* cold_realloc(void* old, size_t size, const void* caller) noexcept {
   if (old == nullptr) return cold_malloc(size, caller);
   if (in_bootstrap_arena(old)) return realloc_from_arena(old, size);
-  Admission admission(RequestKind::kRealloc, realloc_need(old, size), caller);
+  Admission admission(RequestKind::kRealloc, realloc_need(old, size), caller, size);
   if (!admission.granted()) return refused();
   budget::Block before;
   const bool known = ledger.remove(reinterpret_cast<uintptr_t>(old), &before);
+  if (!known) trace::forget(old);
   void* block = realloc_any(old, size);
   if (block != nullptr) {
     admission.block(block, size, true);

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "shim/budget/block_filter.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/ledger.h"
 #include "shim/budget/memory_file.h"
@@ -18,6 +19,7 @@
 #include "shim/interpose/filling.h"
 #include "shim/interpose/real.h"
 #include "shim/spill/lender.h"
+#include "shim/trace/sampler.h"
 
 namespace oomguard::interpose {
 namespace {
@@ -45,6 +47,11 @@ bool is_charged(int protection, int flags) noexcept {
   return (flags & (MAP_NORESERVE | MAP_STACK)) == 0 || is_filled(flags);
 }
 
+// A sampled mapping of up to 1 MiB, an arena of the interpreter for one. Those go in one piece.
+void forget_sample(const void* address) noexcept {
+  if (budget::block_filter.may_contain(address)) trace::forget(address);
+}
+
 // Smaller pieces of shared memory are judged when their file gets its size.
 bool may_be_memory_file(size_t size, int protection, int flags) noexcept {
   return size > budget::kRecordedAbove && (protection & PROT_WRITE) != 0 &&
@@ -62,7 +69,7 @@ bool is_file(const void* address, size_t size) noexcept {
 OOMGUARD_COLD void* cold_map(void* hint, size_t size, int protection, int flags, int fd, off_t offset,
                              const void* caller) noexcept {
   const bool replaces = (flags & MAP_FIXED) != 0;
-  Admission admission(RequestKind::kMmap, replaces ? untouched(hint, size) : size, caller);
+  Admission admission(RequestKind::kMmap, replaces ? untouched(hint, size) : size, caller, size);
   if (!admission.granted()) {
     errno = ENOMEM;
     return MAP_FAILED;
@@ -125,7 +132,7 @@ OOMGUARD_COLD void* cold_remap(void* old, size_t old_size, size_t size, int flag
                                const void* caller) noexcept {
   const size_t growth = growth_of(old_size, size, flags);
   if (is_file(old, growth)) return real.mremap(old, old_size, size, flags, target);
-  Admission admission(RequestKind::kMremap, growth, caller);
+  Admission admission(RequestKind::kMremap, growth, caller, size);
   if (!admission.granted()) {
     errno = ENOMEM;
     return MAP_FAILED;
@@ -139,6 +146,7 @@ OOMGUARD_COLD void* cold_remap(void* old, size_t old_size, size_t size, int flag
   const bool stays = old_size == 0 || (flags & MREMAP_DONTUNMAP) != 0;
   budget::Block before;
   const bool known = !stays && ledger.remove(reinterpret_cast<uintptr_t>(old), &before);
+  if (!stays && !known) forget_sample(old);
   if (known || growth > 0) admission.block(address, size, false);
   return address;
 }
@@ -180,6 +188,7 @@ OOMGUARD_EXPORT void* mmap64(void* hint, size_t size, int protection, int flags,
 
 OOMGUARD_EXPORT int munmap(void* address, size_t size) noexcept {
   // Forgotten first: once unmapped, another thread may get the same address.
+  forget_sample(address);
   if (size > oomguard::budget::kRecordedAbove / 2) {
     oomguard::budget::ledger.unmap(reinterpret_cast<uintptr_t>(address), size);
   }

@@ -225,6 +225,7 @@ wrap_main_hook()
 _thread._excepthook = wrap_thread(_thread._excepthook)
 if "threading" in sys.modules:
     wrap_threading(sys.modules["threading"])
+atexit.register(bridge.interpreter_ends)
 signal_number = free_signal()
 if signal_number:
     _signal.signal(signal_number, handler)

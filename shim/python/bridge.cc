@@ -131,6 +131,20 @@ PyObject* surfaced(PyObject*, PyObject* args) noexcept {
   return none();
 }
 
+PyObject* name_file(PyObject*, PyObject* args) noexcept {
+  unsigned long long number = 0;
+  const char* path = nullptr;
+  const char* label = nullptr;
+  if (!api.PyArg_ParseTuple(args, "Kyy", &number, &path, &label)) return nullptr;
+  engine::name_file(number, path, label);
+  return none();
+}
+
+PyObject* interpreter_ends(PyObject*, PyObject*) noexcept {
+  engine::interpreter_ends();
+  return none();
+}
+
 PyObject* ending(PyObject*, PyObject* args) noexcept {
   unsigned long long number = 0;
   if (!api.PyArg_ParseTuple(args, "K", &number)) return nullptr;
@@ -209,6 +223,8 @@ constinit PyMethodDef kMethods[] = {
     {"unsurfaced", unsurfaced, kMethVarargs, "Newest refusal of a thread that nobody has seen."},
     {"childs_refusal", childs_refusal, kMethVarargs, "A child's newest, as one of this process."},
     {"surfaced", surfaced, kMethVarargs, "A person has seen refusal n."},
+    {"name_file", name_file, kMethVarargs, "What a person knows a file of refusal n as."},
+    {"interpreter_ends", interpreter_ends, kMethVarargs, "Nothing of it may be read any more."},
     {"ending", ending, kMethVarargs, "Refusal n is about to end the program."},
     {"signal_ready", signal_ready, kMethVarargs, "The handler of this signal is in place."},
     {"handled", handled, kMethVarargs, "The handler has ended."},

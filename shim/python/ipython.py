@@ -216,6 +216,7 @@ def prepare_refusal(shell, exception):
         guard.busy += 1
         try:
             surface.surfaced(number, place)
+            name_cells(shell, number)
             surface.print_report(number, line, surface.CELL, freed_line(freed))
         except Exception:
             pass
@@ -256,6 +257,12 @@ def cell_of(shell, frame):
     if number is None:
         return None
     return "cell [%s]" % number
+
+
+def name_cells(shell, number):
+    """The report's lines of code name a cell by its number and not by the file that stands for it."""
+    for path, cell in getattr(shell.compile, "_filename_map", {}).items():
+        bridge.name_file(number, os.fsencode(path), b"cell [%s]" % str(cell).encode())
 
 
 def is_persons(shell, frame):

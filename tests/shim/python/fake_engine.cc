@@ -149,6 +149,12 @@ uint64_t childs_refusal() noexcept {
   return record_refusal(77, record::RequestKind::kMalloc, 1);
 }
 
+void name_file(uint64_t n, const char* path, const char* label) noexcept {
+  log_line("name_file %llu %s %s", static_cast<unsigned long long>(n), path, label);
+}
+
+void interpreter_ends() noexcept {}
+
 void surfaced(uint64_t n, const char* where) noexcept {
   record::RefusalRecord& slot = g_refusals[n % kSlots];
   slot.surfaced = 1;

@@ -1,0 +1,129 @@
+#include "shim/trace/holders.h"
+
+#include <string.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "collector/record/layout.h"
+#include "shim/budget/ledger.h"
+#include "shim/core/copy_text.h"
+#include "shim/core/session.h"
+#include "shim/trace/sites.h"
+
+namespace oomguard::trace {
+namespace {
+
+using record::Section;
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr size_t kQuietLooks = 512;
+constexpr uint32_t kDeepest = 512;  // of a stack; nodes only lead outwards, so this is for damaged ones
+constexpr size_t kLines = 2048;
+constexpr int64_t kWorthALine = 1024 * 1024;
+
+struct Line {
+  uint32_t frame;  // index + 1, 0 none
+  int64_t bytes;
+};
+constinit Line g_lines[kLines] = {};
+constinit std::atomic<bool> g_busy{false};
+
+uint32_t used(const record::View& view, Section section) noexcept {
+  const record::SectionRecord& record = view.section(section);
+  return std::min(record.used.load(std::memory_order_acquire), record.capacity);
+}
+
+// The frame that stands for a stack: index + 1, 0 where it has none.
+uint32_t frame_of(const record::View& view, uint32_t node) noexcept {
+  const uint32_t nodes = used(view, Section::kNodes);
+  const uint32_t frames = used(view, Section::kFrames);
+  uint32_t first = 0;
+  for (uint32_t depth = 0; node != 0 && node < nodes && depth < kDeepest; ++depth) {
+    const uint32_t frame = view.nodes[node].frame.load(std::memory_order_acquire) & ~record::kEntry;
+    if (frame == 0 || frame > frames) break;
+    if (first == 0) first = frame;
+    if (view.frames[frame - 1].own_code != 0) return frame;
+    node = view.nodes[node].parent;
+  }
+  return first;
+}
+
+void add(uint32_t frame, int64_t bytes) noexcept {
+  for (size_t i = 0; i < 32; ++i) {
+    Line& line = g_lines[(frame * 2654435761u + i) % kLines];
+    if (line.frame != 0 && line.frame != frame) continue;
+    line.frame = frame;
+    line.bytes += bytes;
+    return;
+  }
+}
+
+void sum_up(const record::View& view) noexcept {
+  const uint32_t sites = used(view, Section::kSites);
+  for (uint32_t i = 0; i < sites; ++i) {
+    const record::SiteRecord& site = view.sites[i];
+    if (site.state.load(std::memory_order_acquire) != 1) continue;
+    const int64_t bytes = site.live_bytes.load(kRelaxed) - site.untouched_bytes.load(kRelaxed);
+    if (bytes <= 0) continue;
+    uint32_t frame = frame_of(view, site.python_node);
+    if (frame == 0) frame = frame_of(view, site.native_node);
+    if (frame != 0) add(frame, bytes);
+  }
+}
+
+// The end of a path tells more than its beginning.
+template <size_t N>
+void copy_end(char (&out)[N], const char* text) noexcept {
+  const size_t length = strlen(text);
+  copy_text(out, N, length < N ? text : text + length - (N - 1));
+}
+
+void name(const record::View& view, const Line& line, record::HolderRecord* out) noexcept {
+  const record::FrameRecord& frame = view.frames[line.frame - 1];
+  out->bytes = line.bytes;
+  out->line = frame.line;
+  out->own_code = frame.own_code;
+  out->file[0] = out->function[0] = '\0';
+  if (frame.kind.load(kRelaxed) == static_cast<uint32_t>(record::FrameKind::kPython)) {
+    copy_end(out->file, view.strings + frame.file);
+    copy_text(out->function, sizeof out->function, view.strings + frame.function);
+  } else if (frame.file != 0 && frame.file <= used(view, Section::kModules)) {
+    copy_end(out->file, view.strings + view.modules[frame.file - 1].path);
+  }
+}
+
+}  // namespace
+
+void update_untouched(int64_t now_ns, const probe::Residency* pages) noexcept {
+  if (pages != nullptr) budget::ledger.look_at_quiet(kQuietLooks, now_ns, *pages);
+  sites::reset_untouched();
+  for (size_t slot = 0; slot < budget::Ledger::slots(); ++slot) {
+    budget::Block block;
+    if (!budget::ledger.at(slot, &block) || block.site == 0 || block.touched_bytes < 0) continue;
+    // As the block's weight stands for more than itself, so does what of it is missing.
+    const double missing = static_cast<double>(block.size_bytes - block.touched_bytes);
+    if (missing <= 0) continue;
+    sites::add_untouched(block.site, static_cast<int64_t>(missing / static_cast<double>(block.size_bytes) *
+                                                          static_cast<double>(block.weight)));
+  }
+}
+
+uint32_t largest_holders(record::HolderRecord* out, uint32_t capacity) noexcept {
+  if (g_busy.exchange(true, std::memory_order_acquire)) return 0;
+  memset(g_lines, 0, sizeof g_lines);
+  const record::View& view = session::view();
+  sum_up(view);
+  uint32_t count = 0;
+  for (; count < capacity; ++count) {
+    Line* largest = std::max_element(g_lines, g_lines + kLines,
+                                     [](const Line& a, const Line& b) { return a.bytes < b.bytes; });
+    if (largest->bytes < kWorthALine) break;
+    name(view, *largest, &out[count]);
+    *largest = {};
+  }
+  g_busy.store(false, std::memory_order_release);
+  return count;
+}
+
+}  // namespace oomguard::trace

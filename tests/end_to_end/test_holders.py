@@ -1,0 +1,93 @@
+"""Which lines hold the memory: estimates beside the truth, and what a refusal's report names."""
+import json
+import math
+import pathlib
+import resource
+import subprocess
+
+import pytest
+
+import harness
+
+MIB = harness.cgroup.MIB
+MEAN = 1 << 20  # twice --sample: on a busy machine the distance between samples grows
+
+
+def report_of(run_dir, *arguments):
+    done = subprocess.run([harness.command(), "report", "--dir", run_dir, "--format", "json", *arguments],
+                          capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(done.stdout)
+
+
+def live_by_function(report, file):
+    """{function: live bytes} by the innermost frame of each stack that lies in the file."""
+    tree, frames, live = report["stacks"]["python"], report["frames"], {}
+    for node, bytes_ in zip(report["sites"]["python"], report["sites"]["live_bytes"]):
+        while node and not frames[tree["frame"][node]]["file"].endswith(file):
+            node = tree["parent"][node]
+        while node and frames[tree["frame"][node]]["function"].startswith("<"):  # <listcomp> before 3.11
+            node = tree["parent"][node]
+        if node:
+            name = frames[tree["frame"][node]]["function"].split(".")[0]
+            live[name] = live.get(name, 0) + bytes_
+    return live
+
+
+@pytest.mark.parametrize("python", harness.pythons(), ids=harness.python_label)
+def test_estimates_agree_with_the_truth(python, disk):
+    program = harness.PROGRAMS / "holders.py"
+    limit = 3 * harness.cgroup.GIB
+    process = subprocess.Popen([harness.command(), "run", "--dir", disk, "--", python, program], text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)))
+    try:
+        truth = json.loads(process.stdout.readline())
+        sessions = list((pathlib.Path(disk) / "sessions").iterdir())
+        assert len(sessions) == 1, sessions
+        live = live_by_function(report_of(disk, sessions[0].stem), "holders.py")
+    finally:
+        process.communicate("\n", timeout=30)
+    total, known = sum(truth.values()), sum(live.get(name, 0) for name in truth)
+    harness.figures.append(f"holders CPython {harness.python_label(python):16} {known / total - 1:+.1%} of 1 GiB")
+    assert abs(known / total - 1) <= 0.05, (truth, live)
+    for name, bytes_ in truth.items():
+        if bytes_ < total / 10:
+            continue
+        # Each sample stands for about the mean: three standard deviations of a sum of such.
+        assert abs(live[name] - bytes_) <= 3 * math.sqrt(MEAN * bytes_), (name, truth, live)
+
+
+GROWS = """
+def load(n):
+    return [bytearray(b'x') * (1 << 20) for _ in range(n)]
+
+def keep():
+    global kept
+    kept = load(200)
+
+keep()
+rest = []
+while True:
+    rest.append(bytes(1000))
+"""
+
+
+def test_a_refusal_names_the_lines_that_hold_most(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(GROWS)
+    run = harness.run([harness.main_python(), script], harness.SMALL_LIMIT, guarded=True, timeout_s=60)
+    assert run.finished.status == 1 and run.oom_kills == 0, run
+    lines = run.finished.stderr.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("Lines: "))
+    assert lines[first].startswith("Lines: train.py:12 \N{EM DASH} 3"), run
+    assert lines[first + 1].startswith("       train.py:3 load"), run
+    assert " \N{EM DASH} 20" in lines[first + 1] and lines[first + 1].endswith(" MiB"), run
+
+
+def test_without_samples_nothing_is_named(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(GROWS)
+    run = harness.run([harness.main_python(), script], harness.SMALL_LIMIT, guarded=True, timeout_s=60,
+                      OOMGUARD_SAMPLE="0")
+    assert run.finished.status == 1 and "oomguard stopped this" in run.finished.stderr, run
+    assert "Lines: " not in run.finished.stderr, run
