@@ -278,6 +278,8 @@ int block_resize(struct block* b, size_t size) {
   block_check(b);
   if (is_mapping(b->source)) {
     address = mremap(b->address, b->size, size, MREMAP_MAYMOVE);
+    // One call extends one mapping.
+    if (address == MAP_FAILED && errno == EFAULT && b->remapped && size > b->size) return 1;
     if (address == MAP_FAILED) address = refused("mremap");
   } else {
     address = realloc(b->address, size);
@@ -309,6 +311,7 @@ int block_remap(struct block* b) {
       NULL) {
     return 0;
   }
+  b->remapped = 1;
   forget_middle(b, quarter, 3 * quarter);
   return 1;
 }

@@ -18,6 +18,7 @@ struct block {
   uint64_t small_map;      // the map, where 64 bits are enough
   uint32_t seed;
   uint8_t source, dense, zeroed;
+  uint8_t remapped;        // a fixed mapping lies over its middle: it may be several mappings
 };
 
 enum {
@@ -35,6 +36,7 @@ void block_read(const struct block* b, const struct op* op);
 void block_rewrite(struct block* b, uint32_t seed);
 void block_check(const struct block* b);
 void block_free(struct block* b);  // checks first
+// What the kernel cannot do with several mappings stays as it is, and counts as granted.
 int block_resize(struct block* b, size_t size);
 int block_unmap_tail(struct block* b, size_t size);
 int block_remap(struct block* b);
