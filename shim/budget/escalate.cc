@@ -15,7 +15,12 @@ namespace {
 
 constexpr int64_t kMs = 1'000'000;
 constexpr Bytes kCopyBudget = 64 * kMiB;
+// A region of 2 MiB is in the file before its memory is given up: with less the copy itself called the
+// OOM killer.
+constexpr Bytes kLeastToCopy = 4 * kMiB;
+// Where lending left nothing, or found nothing; twice as long each time.
 constexpr int64_t kBarrenNs = 100 * kMs;
+constexpr int64_t kMostBarrenNs = 1'600 * kMs;
 constexpr int64_t kStopNs = 50 * kMs;
 constexpr int64_t kStallNs = 200 * kMs;    // does room come back while all threads stand?
 constexpr int64_t kChanceNs = 50 * kMs;    // for an exception to reach its thread, before the end
@@ -26,6 +31,7 @@ constexpr int64_t kLateNs = 5 * kMs;
 constexpr int64_t kDeliveryNs = 30 * kMs;
 constexpr int64_t kTendingNs = 200 * kMs;  // what the disk may take to forget pages
 constexpr int64_t kStandNs = 400 * kMs;    // for the one that is to act: longer than its own stall
+constexpr int64_t kMostStandNs = 1'200 * kMs;  // while one is about to end
 constexpr Bytes kRoomAgain = 8 * kMiB;     // beyond the line
 constexpr Bytes kLeastLent = kMiB;
 constexpr Bytes kLeastToLendInto = 2 * kLeastFileLeft;
@@ -40,6 +46,7 @@ constexpr int64_t kRescueStopNs = 200 * kMs;  // where the program would be ende
 constexpr int64_t kBackAgainNs = 250 * kMs;
 constexpr int64_t kMostAgainNs = 60'000 * kMs;
 constexpr Bytes kRegrown = 256 * 1024;
+constexpr Bytes kRegrownByOthers = 2 * kMiB;  // while all threads of this process stand
 
 bool kills(const Look& look) {
   const probe::Level* level = probe::binding(look.judgement.reading, look.judgement.headroom);
@@ -83,10 +90,15 @@ void Escalation::look_at_file(Look* look) noexcept {
   if (spill::active()) file_.update(in_file, look->now_ns);
 }
 
+// Everything that could be lent is, or nothing could be, and no block was made since.
+bool Escalation::tried_all(int64_t now_ns) const noexcept {
+  return now_ns < lent_ns_ + barren_ns_ && ledger.untouched_of_heap(lent_ns_) < kLeastLent;
+}
+
 bool Escalation::may_lend(const Look& look) const noexcept {
   return gate.values().overcommit == options::Overcommit::kLend &&
          gate.values().on_limit != options::OnLimit::kWarn && !counts_address_space(look) &&
-         look.now_ns >= barren_until_ns_ && spill::obstacle()[0] == '\0' &&
+         !tried_all(look.now_ns) && spill::obstacle()[0] == '\0' &&
          (!spill::active() || spill::left() >= kLeastToLendInto) &&
          ledger.untouched_of_heap() >= kLeastLent;
 }
@@ -99,6 +111,9 @@ Situation Escalation::see(const Look& look) noexcept {
   seen.counters_lag = Bytes{gate.cpus()} * 256 * 1024;
   seen.per_look = look.per_look();
   seen.per_delivery = look.tide.grown_in(kDeliveryNs);
+  if (seen.headroom >= kDipLine) at_bottom_since_ns_ = 0;
+  else if (at_bottom_since_ns_ == 0) at_bottom_since_ns_ = look.now_ns;
+  seen.at_bottom_ns = at_bottom_since_ns_ != 0 ? look.now_ns - at_bottom_since_ns_ : 0;
   seen.lent = spill::active();
   if (seen.lent) {
     seen.in_file = spill::in_file();
@@ -122,7 +137,7 @@ Situation Escalation::see(const Look& look) noexcept {
   // Blocks that are lent stand in the ledger as before, and need nothing.
   seen.filling = look.tide.filling() ||
                  (!seen.lent && ledger.in_flight(0, look.now_ns, look::pages()) > look.headroom);
-  seen.creeping = look.tide.creeping();
+  seen.creeping = look.tide.creeping() || look.tide.sinking();
   seen.lendable = may_lend(look);
   seen.grew_since_lending = look.tide.own() > own_at_lending_ + kRegrown;
   return seen;
@@ -133,31 +148,37 @@ void Escalation::act(Look* look, bool changed) noexcept {
   Situation seen = see(*look);
   if (look->headroom > seen.reserve) own_at_lending_ = 0;
   Steps steps = next_steps(seen);
+  bool held = false;
   if (steps.lend) {
-    lend(look);
-    if (look->now_ns >= barren_until_ns_) return;
+    const spill::Result result = lend(look);
+    if (result.outcome == spill::Outcome::kLent) return;
     seen.lendable = false;
     steps = next_steps(seen);
+    // Between two stops the threads would fill what is left.
+    held = result.held && steps.end && !steps.file_is_full;
+    if (result.held && !held) spill::resume_all();
   }
   if (steps.file_is_full && make_room_in_file(look, seen)) return;
   if (steps.alarm) sound_alarm(look, steps.line);
-  if (steps.end) end(look, steps);
+  if (steps.end) end(look, steps, held);
   if (steps.stand) stand(look, steps.line);
   if (seen.lent && !steps.alarm) give_back(look, seen);
 }
 
-void Escalation::lend(Look* look) noexcept {
+spill::Result Escalation::lend(Look* look) noexcept {
   coming_back_ = false;
   room_since_ns_ = 0;
-  const spill::Result result = spill::lend(kCopyBudget);
+  const spill::Result result = spill::lend(look->headroom >= kLeastToCopy ? kCopyBudget : 0, true);
   barren_ = result.outcome;
-  if (result.outcome != spill::Outcome::kLent) {
-    barren_until_ns_ = look->now_ns + kBarrenNs;
-    return;
-  }
+  const bool lent = result.outcome == spill::Outcome::kLent;
+  // Everything that is left is lent: as good as nothing found.
+  barren_ns_ = !lent || result.all ? std::clamp(2 * barren_ns_, kBarrenNs, kMostBarrenNs) : 0;
+  lent_ns_ = sys::monotonic_ns();
+  if (!lent) return result;
   own_at_lending_ = look::eyes().own_memory() + gate.file_growth() + look->copies.total();
   look->now_ns = sys::monotonic_ns();
   look->tide.restart(own_at_lending_, look->now_ns);
+  return result;
 }
 
 // There is room again: what is lent comes back, a little at a time.
@@ -183,6 +204,7 @@ void Escalation::give_back(Look* look, const Situation& seen) noexcept {
 spill::Returned Escalation::give_back_step(Look* look, int64_t stop_ns,
                                            int64_t stopped_ns) noexcept {
   const spill::Returned back = spill::give_back({kBackBytes, stop_ns, stopped_ns});
+  barren_ns_ = 0;  // what came back may be lent again
   look::set_in_file(spill::in_file());
   look->returned += back.copied;
   look->now_ns = sys::monotonic_ns();
@@ -231,13 +253,25 @@ void Escalation::sound_alarm(Look* look, Bytes line) noexcept {
   if (raises) gate.alarm.send(number, grower, look->now_ns);
 }
 
-bool Escalation::room_comes_back(Look* look, Bytes line, int64_t wait_ns) noexcept {
+// False: it is slow and no kill yet, or an exception is on its way.
+bool Escalation::must_end(const Look& look, const Steps& steps) const noexcept {
+  if (!kills(look) || gate.values().on_limit == options::OnLimit::kWarn) return false;
+  if (!steps.file_is_full && look::headroom_with_text(look) >= steps.line) return false;
+  const int64_t alarm_ns = std::max(gate.alarm.sent_ns(), gate.alarm.handled_ns());
+  const Bytes until_next = std::min(look.per_look(), look.tide.grown_in(kLateNs));
+  return look.now_ns - alarm_ns >= kChanceNs || look.headroom <= 2 * kMiB + until_next;
+}
+
+// False at once where less than `least` is left: others go on.
+bool Escalation::room_comes_back(Look* look, Bytes line, int64_t wait_ns, Bytes least) noexcept {
   for (const int64_t until_ns = look->now_ns + wait_ns; look->now_ns < until_ns;) {
     const timespec pause{0, 2 * kMs};
     sys::call(SYS_nanosleep, sys::as_arg(&pause), 0);
     look->now_ns = sys::monotonic_ns();
     bool changed = false;
-    if (look::take(look, &changed) && look->headroom > line + kRoomAgain) return true;
+    if (!look::take(look, &changed)) continue;
+    if (look->headroom > line + kRoomAgain) return true;
+    if (look->headroom < least) return false;
   }
   return false;
 }
@@ -249,22 +283,30 @@ void Escalation::stand(Look* look, Bytes line) noexcept {
   if (look::headroom_with_text(*look) >= line) return;
   spill::stop_all(kStopNs);
   look->standing = true;
-  const bool room = room_comes_back(look, line, kStandNs);
+  bool room = room_comes_back(look, line, kStandNs);
+  const int64_t until_ns = look->now_ns + kMostStandNs - kStandNs;
+  while (!room && look->now_ns < until_ns && group_table.others(look->now_ns, 0).ends) {
+    room = room_comes_back(look, line, kLateNs);
+  }
   look->standing = false;
   spill::resume_all();
   if (!room) acts_until_ns_ = look->now_ns + kStandNs;
 }
 
 // Nothing else is left: the next pages would be the kernel's reason to kill.
-void Escalation::end(Look* look, const Steps& steps) noexcept {
-  if (!kills(*look) || gate.values().on_limit == options::OnLimit::kWarn) return;
-  const bool full = steps.file_is_full;
-  if (!full && look::headroom_with_text(*look) >= steps.line) return;  // slow, but no kill yet
-  const int64_t alarm_ns = std::max(gate.alarm.sent_ns(), gate.alarm.handled_ns());
-  const Bytes until_next = std::min(look->per_look(), look->tide.grown_in(kLateNs));
-  if (look->now_ns - alarm_ns < kChanceNs && look->headroom > 2 * kMiB + until_next) return;
-  const bool all_stand = spill::stop_all(kStopNs);
-  if (!full && all_stand && room_comes_back(look, steps.line, kStallNs)) {
+void Escalation::end(Look* look, const Steps& steps, bool held) noexcept {
+  if (!must_end(*look, steps)) {
+    if (held) spill::resume_all();
+    return;
+  }
+  // One is enough, mostly.
+  if (!held && group_table.others(look->now_ns, 0).ends) return stand(look, steps.line);
+  GroupTable::Slot* slot = group_table.own();
+  if (slot != nullptr) slot->ends_ns.store(look->now_ns, std::memory_order_relaxed);
+  const bool all_stand = held || spill::stop_all(kStopNs);
+  const Bytes least = look->headroom - kRegrownByOthers;
+  if (!steps.file_is_full && all_stand && room_comes_back(look, steps.line, kStallNs, least)) {
+    if (slot != nullptr) slot->ends_ns.store(0, std::memory_order_relaxed);
     spill::resume_all();
     return;
   }

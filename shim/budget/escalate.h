@@ -19,21 +19,25 @@ class Escalation {
  private:
   Situation see(const Look& look) noexcept;
   bool may_lend(const Look& look) const noexcept;
-  void lend(Look* look) noexcept;
+  spill::Result lend(Look* look) noexcept;
+  bool tried_all(int64_t now_ns) const noexcept;
   void give_back(Look* look, const Situation& seen) noexcept;
   spill::Returned give_back_step(Look* look, int64_t stop_ns, int64_t stopped_ns) noexcept;
   bool make_room_in_file(Look* look, const Situation& seen) noexcept;
   void sound_alarm(Look* look, Bytes line) noexcept;
-  bool room_comes_back(Look* look, Bytes line, int64_t wait_ns) noexcept;
+  bool must_end(const Look& look, const Steps& steps) const noexcept;
+  bool room_comes_back(Look* look, Bytes line, int64_t wait_ns, Bytes least = -kNoLimit) noexcept;
   void stand(Look* look, Bytes line) noexcept;
-  void end(Look* look, const Steps& steps) noexcept;
+  void end(Look* look, const Steps& steps, bool held) noexcept;
   void write_end(Look* look, const Steps& steps) noexcept;
 
-  int64_t barren_until_ns_ = 0;  // lending gave nothing: not tried again before
+  int64_t lent_ns_ = 0;          // when lending was tried last
+  int64_t barren_ns_ = 0;        // for how long not again for the blocks it knew; 0: it may help
   spill::Outcome barren_ = spill::Outcome::kLent;
   Bytes own_at_lending_ = 0;
   int64_t acts_until_ns_ = 0;    // stood still for one that did nothing: acts itself
   int64_t over_since_ns_ = 0;    // what is in the file would not have fit
+  int64_t at_bottom_since_ns_ = 0;
   int64_t room_since_ns_ = 0;    // what is lent may come back
   int64_t back_at_ns_ = 0;       // the next step of that
   int64_t back_stop_ns_ = 0;     // how long it may take to stop the threads for it

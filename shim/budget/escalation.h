@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "shim/budget/dip.h"
 #include "shim/budget/lines.h"
 
 namespace oomguard::budget {
@@ -23,6 +24,7 @@ struct Situation {
   bool filling = false;    // growth that no request announced
   bool creeping = false;   // the same, slow: more than noise only since memory is short
   bool raises = true;      // an exception can reach the program
+  int64_t at_bottom_ns = 0;  // for how long less has been left than any request may take (kDipLine)
   bool lendable = false;   // lending may help
   bool grew_since_lending = true;
   // Pages that are lent.
@@ -49,6 +51,8 @@ inline constexpr Bytes kFilledMoves = 256 * 1024;    // less in the file is no g
 inline constexpr Bytes kFits = -4 * kMiB;
 // The counters of the group and of the file are read one after the other.
 inline constexpr int64_t kOverNs = 10'000'000;
+// What is let go of by an exception that was raised comes back within that.
+inline constexpr int64_t kAtBottomNs = 10'000'000;
 inline constexpr Bytes kLeastFileLeft = 8 * kMiB;
 
 // Below it the next look may come too late.
@@ -79,10 +83,10 @@ constexpr Bytes delivery_line(const Situation& seen) {
 constexpr Bytes last_end_line(const Situation& seen) {
   return seen.raises ? end_line(seen) : std::max(end_line(seen), delivery_line(seen));
 }
-// Growth that requests announced is judged there, and what dips deep is small. Who never got below the
-// reserve is not in question here.
+// Growth that requests announced is judged there, and what dips deep is small. In a program of C small
+// requests are refused from half of the reserve on.
 constexpr Bytes announced_end_line(const Situation& seen) {
-  return std::min(end_line(seen), seen.reserve / 2);
+  return std::min(end_line(seen), seen.reserve / 4);
 }
 // Where the exception is sent for growth that cannot be carried further: never before the reserve is
 // touched, unless one look is worth more than that.
@@ -127,8 +131,10 @@ constexpr Steps next_steps(const Situation& seen) {
     alarm_below(gated_line(seen));
     if (seen.headroom >= announced_end_line(seen)) return steps;
     steps.lend = seen.lendable && seen.grew_since_lending;
-    steps.end = !seen.raises && !steps.lend;
-    if (steps.end) steps.line = announced_end_line(seen);
+    // No request got it there: threads and processes that together touch what nobody asks for.
+    const bool at_bottom = seen.growing && seen.at_bottom_ns >= kAtBottomNs;
+    steps.end = !steps.lend && (!seen.raises || at_bottom);
+    if (steps.end) steps.line = seen.raises ? kDipLine : announced_end_line(seen);
     return steps;
   }
   if (!seen.lendable) {

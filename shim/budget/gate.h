@@ -56,6 +56,9 @@ class Gate {
   // Reads the limits, sizes the reserve. Called once, before the mode is set. A share that is not enough
   // for a program is left out.
   Start start() noexcept;
+  // There is no Python in this program: small requests are refused to it, too (C lets malloc
+  // return NULL). Before the mode is set.
+  void set_only_c(bool only_c) noexcept { only_c_ = only_c; }
   void set_mode(Mode mode) noexcept { mode_.store(mode, std::memory_order_release); }
   Mode mode() const noexcept { return mode_.load(std::memory_order_acquire); }
   // After fork, in the child: descriptors of /proc/self belong to the parent, so they are opened
@@ -80,7 +83,7 @@ class Gate {
   Bytes reserve() const noexcept { return reserve_.load(std::memory_order_relaxed); }
   Lines lines_now() const noexcept {
     return lines(reserve(), blind_.load(std::memory_order_relaxed), incident.grace(),
-                 bystander_.load(std::memory_order_relaxed));
+                 bystander_.load(std::memory_order_relaxed), only_c_);
   }
   // While the sum is above 0, small requests of every thread may use the last bytes: a refusal is being
   // shown, or a kernel is between cells and only its own machinery runs.
@@ -141,6 +144,9 @@ class Gate {
   bool fits_cached(const Request& request, int64_t now_ns, Bytes pending) noexcept;
   bool fits_now(const Request& request, int64_t now_ns, Bytes pending, Judgement* out) noexcept;
   bool over_line(const Request& request, int64_t now_ns, Bytes* held, Judgement* out) noexcept;
+  Bytes kept_from(Caller caller) const noexcept;
+  bool is_more_than_all(const Request& request, Caller caller,
+                        const Judgement& judgement) const noexcept;
   bool may_fit_after_relief(const Request& request, int64_t now_ns,
                             const Judgement& judgement) noexcept;
   bool refuse(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
@@ -153,6 +159,7 @@ class Gate {
 
   std::atomic<Mode> mode_{Mode::kStarting};
   options::Values values_;
+  bool only_c_ = false;
   uint32_t cpus_ = 1;
   std::atomic<Bytes> reserve_{0};
   std::atomic<Bytes> blind_{0};

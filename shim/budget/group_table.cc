@@ -195,6 +195,7 @@ bool GroupTable::open(const char* directory, uint64_t group_key, uint64_t budget
     slot.in_flight.store(0, kRelaxed);
     slot.growth.store(0, kRelaxed);
     slot.pace.store(0, kRelaxed);
+    slot.ends_ns.store(0, kRelaxed);
     slot.bytes.store(0, kRelaxed);
     slot.start_ticks.store(self.start_ticks, kRelaxed);
     slot.tree.store(tree_, kRelaxed);
@@ -240,6 +241,7 @@ GroupTable::Others GroupTable::others(int64_t now_ns, uint64_t tree) const noexc
     sum.growth += growth;
     const int64_t pace = plausible(slot.pace.load(kRelaxed));
     sum.pace += pace;
+    sum.ends |= is_fresh(slot.ends_ns.load(kRelaxed), now_ns);
     // Who stands still for another one does not act.
     if (pace > 0 && growth > sum.largest_growth) sum.largest_growth = growth;
   }

@@ -242,11 +242,12 @@ int64_t Ledger::in_flight_bound(int32_t self, int64_t now_ns) noexcept {
   return sum;
 }
 
-int64_t Ledger::untouched_of_heap() noexcept {
+int64_t Ledger::untouched_of_heap(int64_t since_ns) noexcept {
   int64_t sum = 0;
   each(incomplete_, [&](size_t slot) {
     const Entry& entry = entries_[slot];
     if ((entry.flags.load(kRelaxed) & kFromHeap) == 0) return;
+    if (entry.born_ns.load(kRelaxed) <= since_ns) return;
     sum += entry.size.load(kRelaxed) - std::max<int64_t>(0, entry.touched.load(kRelaxed));
   });
   return sum;

@@ -56,8 +56,9 @@ class Ledger {
   // watchdog does it while memory is short.
   void look_at_quiet(size_t count, int64_t now_ns, const probe::Residency& residency) noexcept;
 
-  // What was not touched yet of malloc-family blocks, by the newest looks. No look at any page.
-  int64_t untouched_of_heap() noexcept;
+  // What was not touched yet of malloc-family blocks that were made after `since_ns`, by the newest
+  // looks. No look at any page.
+  int64_t untouched_of_heap(int64_t since_ns = 0) noexcept;
   // The same of all blocks, after a look at those that were not looked at for a while.
   int64_t untouched(int64_t now_ns, const probe::Residency& residency) noexcept;
 

@@ -1,5 +1,7 @@
 #include "shim/budget/look.h"
 
+#include <algorithm>
+
 #include "collector/probe/killers.h"
 #include "collector/probe/process.h"
 #include "shim/budget/group_table.h"
@@ -97,9 +99,11 @@ void read_growth(Look* look) {
   look->own = memory;
   look->in_flight = ledger.in_flight(0, look->now_ns, g_residency);
   const bool is_short = look->headroom < gate.reserve() + 32 * kMiB;
+  const Bytes line = gate.incident.grace() ? gate.reserve() / 2 : gate.reserve();
+  const Bytes under = std::max<Bytes>(0, line - look->headroom);
   if (tree::may_share_pages()) look->copies.update(tree::faulted_bytes(), memory, needed(*look));
   look->tide.update(memory + gate.file_growth() + look->copies.total(), needed(*look),
-                    gate.granted_total() + look->returned, is_short, look->now_ns);
+                    gate.granted_total() + look->returned, is_short, under, look->now_ns);
   if (look->tide.moved()) look->moved_ns = look->now_ns;
   if (!look->tide.still()) look->quiet_ns = look->now_ns;
   if (near(look->headroom) && look->tide.moved()) {

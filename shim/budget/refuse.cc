@@ -1,4 +1,6 @@
 // What the gate does with a request that meets its line: relief, then a refusal, where that is handled.
+#include <algorithm>
+
 #include "shim/budget/behind.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/group_table.h"
@@ -21,19 +23,31 @@ constexpr uint32_t kLargeFlood = 4096;
 // Who asks for the same again after longer than this waits for room.
 constexpr int64_t kInARowNs = 10'000'000;
 
+}  // namespace
+
+// What must stay beside a small request. A program of C gets NULL early enough to live on with it. A
+// library in a Python process, which may not expect it, only where the kernel would be next: not at
+// the last page, because what threads touch besides (stacks, page tables) is asked for by nobody. C++
+// throws, which few programs catch.
+Bytes Gate::kept_from(Caller caller) const noexcept {
+  if (privilege_.load(kRelaxed) > 0 || caller == Caller::kCxxRuntime) return kDipLine;
+  const Bytes small = lines_now().small;
+  return std::max(kDipLine, only_c_ && caller == Caller::kOther ? small : small / 2);
+}
+
 // Granted and filled it is the kernel's reason to kill, before the watchdog can do anything: so it is
-// refused to callers that mostly handle NULL only where it is large, too. Nobody is killed for a budget
-// of one's own.
-bool is_more_than_all(const Request& request, const Judgement& judgement) noexcept {
+// refused to callers that mostly handle NULL only where it is large, too. Nobody is killed for a
+// budget of one's own.
+bool Gate::is_more_than_all(const Request& request, Caller caller,
+                            const Judgement& judgement) const noexcept {
   const probe::Level* level = probe::binding(judgement.reading, judgement.headroom);
   if (level == nullptr || !probe::is_shared(level->kind)) return false;
   // What others ask for may be refused to them, and what they got they may leave unfilled: that is not
   // held against a small request.
   const Bytes being_filled = request.size > kMiB ? judgement.in_flight : 0;
-  return request.size + being_filled + kDipLine > judgement.headroom.bytes + level->text_held;
+  const Bytes room = judgement.headroom.bytes + level->text_held;
+  return request.size + being_filled + kept_from(caller) > room;
 }
-
-}  // namespace
 
 // The request meets its line. Refused only where that is handled, and not before everything that
 // could come back did.
@@ -47,7 +61,7 @@ bool Gate::over_line(const Request& request, int64_t now_ns, Bytes* held,
       if (values_.on_limit == options::OnLimit::kWarn) return refuse(request, now_ns, *judgement);
       owe_exception(request, now_ns, *judgement);
     }
-    if (never_refused(caller) || !is_more_than_all(request, *judgement)) return true;
+    if (never_refused(caller) || !is_more_than_all(request, caller, *judgement)) return true;
   }
   if (request.arena) {
     no_arena_until_ns_.store(now_ns + kNoArenaNs, kRelaxed);

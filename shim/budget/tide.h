@@ -13,8 +13,10 @@ namespace oomguard::budget {
 class Tide {
  public:
   // `own`: private and shared memory of this process; `needed`: of everybody on the binding limit;
-  // `granted`: everything that requests got; `is_short`: memory is short.
-  constexpr void update(Bytes own, Bytes needed, Bytes granted, bool is_short, int64_t now_ns) {
+  // `granted`: everything that requests got; `is_short`: memory is short; `under`: by how much less is
+  // left than large requests must leave, 0 where it is not.
+  constexpr void update(Bytes own, Bytes needed, Bytes granted, bool is_short, Bytes under,
+                        int64_t now_ns) {
     const int64_t passed_ns = now_ns - at_ns_;
     // A file in memory counts when the call that made it grow has ended: at once, where the limit saw
     // it grow over that time.
@@ -37,6 +39,13 @@ class Tide {
     // What was granted a moment ago is still to be filled.
     if (!is_short || !was_short_) start_ = {own, needed, granted - granted_.recent()};
     was_short_ = is_short;
+    if (under == 0) {
+      under_ = {own, needed, granted};
+    } else if (!was_under_) {
+      under_.own = std::max(under_.own, own - under);
+      under_.needed = std::max(under_.needed, needed - under);
+    }
+    was_under_ = under != 0;
   }
 
   // What grew so far is settled (its pages were lent): only what grows from here on counts.
@@ -49,8 +58,8 @@ class Tide {
     own_now_ = own;
     needed_now_ = start.needed;
     granted_now_ = start.granted;
-    start_ = start;
-    was_short_ = true;
+    start_ = under_ = start;
+    was_short_ = was_under_ = true;
     pace_per_ms_ = pace;
   }
 
@@ -67,11 +76,20 @@ class Tide {
   constexpr bool filling() const {
     return std::min(own_.recent(), needed_.recent()) - granted_.recent() >= kUngatedNoise;
   }
-  // The same with less noise, over a longer time; and over all of the time since memory is short.
+  // The same with less noise, over a longer time; and over all of the time since memory is short. What
+  // was announced comes with headers, stacks and arenas of its own: a program of large requests alone
+  // was ended for 1 MiB besides 577.
   constexpr bool creeping() const {
-    return std::min(own_slow_.recent(), needed_slow_.recent()) - granted_slow_.recent() >= kMiB ||
+    const Bytes grown = std::min(own_slow_.recent(), needed_slow_.recent());
+    return grown - granted_slow_.recent() >= kMiB + grown / 128 ||
            std::min(own_now_ - start_.own, needed_now_ - start_.needed) - (granted_now_ - start_.granted) >=
                2 * kMiB;
+  }
+  // What the gate granted before leaves the line for large requests: what grows under it, and was not
+  // granted since, was announced by nobody, however much was granted a moment ago.
+  constexpr bool sinking() const {
+    return std::min(own_now_ - under_.own, needed_now_ - under_.needed) -
+               (granted_now_ - under_.granted) >= kSinks;
   }
   // It goes on growing.
   constexpr bool grows() const { return own_brief_.recent() >= 4 * kGoesOn; }
@@ -103,6 +121,8 @@ class Tide {
 
  private:
   static constexpr int64_t kMs = 1'000'000;
+  // Page tables and the rest of huge pages are granted to nobody.
+  static constexpr Bytes kSinks = 4 * kMiB;
   static constexpr int64_t kBriefNs = 48'000'000;
   static constexpr int64_t kSlowNs = 2'000'000'000;
   static constexpr Bytes kGoesOn = 16 * 1024;  // a thread that waits touches a page now and then
@@ -119,7 +139,9 @@ class Tide {
   Bytes pace_per_ms_ = 0;
   bool still_ = false;
   bool was_short_ = false;
+  bool was_under_ = false;
   Mark start_;
+  Mark under_;
   Growth own_{kWindowNs};
   Growth needed_{kWindowNs};
   Growth granted_{2 * kWindowNs};

@@ -273,6 +273,7 @@ void guard(const options::Values& values, bool is_root) noexcept {
   }
   gate.configure(values);
   find_interpreter();
+  budget::gate.set_only_c(!is_python);
   guard(values, is_run);
   say_not_refused(first.dli_fname);
   errno = saved_errno;

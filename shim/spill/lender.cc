@@ -184,7 +184,7 @@ const char* obstacle() noexcept {
   return "";
 }
 
-Result lend(Bytes copy_budget) noexcept {
+Result lend(Bytes copy_budget, bool hold) noexcept {
   Result result;
   answer_request();
   if (obstacle()[0] != '\0') return result.outcome = Outcome::kNoDisk, result;
@@ -205,9 +205,11 @@ Result lend(Bytes copy_budget) noexcept {
   }
   result.threads = stopped_threads();
   moves.fetch_add(1, std::memory_order_release);
-  resume_threads();
-  result.stopped_ns = sys::monotonic_ns() - start_ns;
   result.outcome = stopped ? outcome_of(mover.totals()) : Outcome::kNotStopped;
+  result.all = result.outcome == Outcome::kLent && mover.totals().all();
+  result.held = hold && stopped && result.outcome != Outcome::kLent;
+  if (!result.held) resume_threads();
+  result.stopped_ns = sys::monotonic_ns() - start_ns;
   result.lent = mover.totals().lent;
   result.copied = mover.totals().copied;
   result.scattered = mover.totals().scattered;

@@ -37,14 +37,18 @@ struct Result {
   Bytes scattered = 0;      // pages that hold nothing and stayed: a copy_budget would reach them
   uint32_t threads = 0;     // that were stopped
   int64_t stopped_ns = 0;   // how long they stood
+  bool all = false;         // nothing that could be lent stayed
+  bool held = false;        // they stand still
 };
 
 // At start, before the watchdog runs. `limit` is the binding limit (the default cap's second term).
 void configure(const options::Values& values, Bytes limit) noexcept;
 
 // From the watchdog's raw thread only. Moves the pages that hold nothing of every eligible block, and
-// copies at most `copy_budget` bytes of pages between them that do hold something.
-Result lend(Bytes copy_budget) noexcept;
+// copies at most `copy_budget` bytes of pages between them that do hold something. With `hold` the
+// threads stay stopped where nothing was lent (Result::held), until resume_all(): who ends the program
+// then need not stop them a second time.
+Result lend(Bytes copy_budget, bool hold = false) noexcept;
 // From the watchdog's raw thread only, where there is room for it: one step of making pages private
 // memory again, those that hold nothing and at most `pace.copies` of the others. Nothing where a
 // fork is under way.

@@ -56,7 +56,7 @@ void Mover::walk(Move move) noexcept {
       [](void* context, const Candidate& candidate, uintptr_t from, uintptr_t to) {
         Mover& self = *static_cast<Mover*>(context);
         if (sys::monotonic_ns() > self.until_ns_ || self.totals_.moved) return false;
-        if (!self.may_move(candidate)) return true;
+        if (!self.may_move(candidate)) return self.totals_.left_out = true;
         return (self.*self.move_)({candidate, from, to});
       },
       this);

@@ -18,6 +18,8 @@ class Mover {
     Bytes scattered = 0;    // pages that hold nothing and stayed
     bool moved = false;     // a thread that nobody could stop has run: nothing more may be moved
     bool no_space = false;  // the disk or RLIMIT_FSIZE
+    bool left_out = false;  // a block that somebody uses
+    bool all() const { return scattered == 0 && !moved && !no_space && !left_out; }
   };
 
   Mover(Store& store, Bytes copy_budget) noexcept : store_(store), copy_budget_(copy_budget) {}

@@ -85,6 +85,18 @@ TEST(EscalationTest, GrowthThroughTheGateGetsItsExceptionOnlyUnderTheSmallLine) 
   EXPECT_FALSE(next_steps(small_group(-kMiB)).end) << "what dips there is small";
 }
 
+TEST(EscalationTest, WhoStaysAtTheBottomAndGrowsIsEnded) {
+  Situation seen = small_group(0);
+  seen.growing = true;
+  seen.at_bottom_ns = kAtBottomNs - 1;
+  EXPECT_FALSE(next_steps(seen).end) << "an exception lets go of something";
+  seen.at_bottom_ns = kAtBottomNs;
+  EXPECT_TRUE(next_steps(seen).end);
+  EXPECT_EQ(next_steps(seen).line, kDipLine);
+  seen.growing = false;
+  EXPECT_FALSE(next_steps(seen).end);
+}
+
 TEST(EscalationTest, GrowthThroughTheGateIsLentAtTheEndAndEndedWhereNoExceptionCanArrive) {
   Situation seen = small_group(3 * kMiB);
   seen.lendable = true;
@@ -97,8 +109,8 @@ TEST(EscalationTest, GrowthThroughTheGateIsLentAtTheEndAndEndedWhereNoExceptionC
   seen.headroom = 4 * kMiB;
   EXPECT_FALSE(next_steps(seen).lend || next_steps(seen).end);
   seen.per_look = 40 * kMiB;
-  seen.headroom = seen.reserve / 2;
-  EXPECT_FALSE(next_steps(seen).end) << "the reserve is not its, but what fits is";
+  seen.headroom = seen.reserve / 4;
+  EXPECT_FALSE(next_steps(seen).end) << "its small requests were refused before";
 }
 
 TEST(EscalationTest, WhereNoExceptionCanArriveTheEndIsInTimeInstead) {

@@ -99,6 +99,30 @@ TEST_F(GateGroupTest, WhatIsMoreThanAllThatIsLeftIsRefusedToAnybodyWhoMayHandleI
   });
 }
 
+TEST_F(GateGroupTest, InAProgramOfCSmallRequestsAreRefusedToo) {
+  OOMGUARD_SKIP_UNDER_SANITIZERS();
+  in_group([this] {
+    gate.set_only_c(true);
+    const test::Folder folder;
+    const void* openmp = reinterpret_cast<const void*>(test::map_module(folder / "libgomp.so.1"));
+    const void* libc = reinterpret_cast<const void*>(&strlen);
+    Mapped held(128 * kMiB);
+    size_t filled = 0;
+    for (; group_.usage() < 112 * kMiB && filled < 128 * kMiB; filled += kMiB) {
+      held.touch(filled, filled + kMiB);
+    }
+    EXPECT_TRUE(ask(64, libc)) << "half of the reserve is left";
+    for (; group_.usage() < 120 * kMiB && filled < 128 * kMiB; filled += kMiB) {
+      held.touch(filled, filled + kMiB);
+    }
+    int asked = 0;
+    while (asked < 100 && ask(32 * 1024, libc)) ++asked;
+    EXPECT_EQ(asked, kDipBurst / (32 * 1024)) << "a thread's trickle, then the line";
+    EXPECT_FALSE(ask(5 * kMiB, libc)) << "a refusal opens half of that";
+    EXPECT_TRUE(ask(32 * 1024, openmp)) << "it would abort on NULL";
+  });
+}
+
 // The text of libraries is in the cache of whoever read it first: this group cannot give it back.
 TEST_F(GateGroupTest, TextThatIsChargedToAnotherGroupIsNoRoom) {
   OOMGUARD_SKIP_UNDER_SANITIZERS();

@@ -95,6 +95,23 @@ TEST_F(GroupTableTest, ClaimsASlotThatOthersSeeButItselfDoesNot) {
   EXPECT_EQ(status.st_mode & 0777, 0600u);
 }
 
+TEST_F(GroupTableTest, WhoIsAboutToEndIsKnownForAMoment) {
+  ASSERT_TRUE(join(table_));
+  const int64_t now_ns = sys::monotonic_ns();
+  table_.own()->ends_ns = now_ns;
+  const pid_t child = start_member(0, 0, 0, 0);
+  EXPECT_FALSE(table_.others(now_ns, 0).ends) << "it is this process itself";
+  File* const shared = map();
+  ASSERT_NE(shared, nullptr);
+  for (GroupTable::Slot& slot : shared->slots) {
+    if (slot.pid == child) slot.ends_ns = now_ns;
+  }
+  EXPECT_TRUE(table_.others(now_ns, 0).ends);
+  EXPECT_FALSE(table_.others(now_ns + kSecond, 0).ends) << "it did not";
+  munmap(shared, sizeof(File));
+  end(child);
+}
+
 TEST_F(GroupTableTest, TwoMembersAreAddedUp) {
   ASSERT_TRUE(join(table_));
   const pid_t first = start_member(10, 200, 3000, 40'000);

@@ -180,6 +180,16 @@ TEST_F(LedgerTest, TheBoundIsNeverLessThanWhatIsInFlight) {
   }
 }
 
+TEST_F(LedgerTest, WhatIsUntouchedMayBeAskedOfNewBlocksAlone) {
+  ledger_->add(block_at(kBase, 4 * kMiB));
+  Block later = block_at(kBase + 8 * kMiB, 2 * kMiB);
+  ++later.born_ns;
+  ledger_->add(later);
+  EXPECT_EQ(ledger_->untouched_of_heap(), 6 * kMiB);
+  EXPECT_EQ(ledger_->untouched_of_heap(kNow), 2 * kMiB);
+  EXPECT_EQ(ledger_->untouched_of_heap(kNow + 1), 0);
+}
+
 TEST_F(LedgerTest, ARemovedBlockIsNoLongerInFlight) {
   ledger_->add(block_at(kBase, 8 * kMiB, kOther));
   ledger_->remove(kBase, nullptr);

@@ -88,6 +88,16 @@ TEST(LinesTest, GraceNeverTightensALineAndSmallNeverStopsBeforeLarge) {
   }
 }
 
+TEST(LinesTest, InAProgramOfCSmallRequestsStopTwiceAsEarly) {
+  for (const bool grace : {false, true}) {
+    const Lines line = lines(40 * kMiB, 8 * kMiB, grace, false, true);
+    EXPECT_EQ(line.small, 2 * lines(40 * kMiB, 8 * kMiB, grace, false).small);
+    EXPECT_EQ(line.large, lines(40 * kMiB, 8 * kMiB, grace, false).large);
+    EXPECT_LE(line.small, line.large);
+  }
+  EXPECT_EQ(lines(40 * kMiB, 0, false, true, true).small, 0) << "somebody else grows";
+}
+
 TEST(LinesTest, ABystandersSmallRequestsAreNeverTheOnesToRefuse) {
   for (const bool grace : {false, true}) {
     const Lines line = lines(40 * kMiB, 8 * kMiB, grace, true);

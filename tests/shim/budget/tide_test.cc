@@ -16,7 +16,7 @@ class TideTest : public testing::Test {
     needed_ += own + others;
     granted_ += granted;
     now_ns_ += ns;
-    tide_.update(own_, needed_, granted_, short_, now_ns_);
+    tide_.update(own_, needed_, granted_, short_, under_, now_ns_);
   }
   void steps(int count, Bytes own, Bytes others, Bytes granted) {
     for (int i = 0; i < count; ++i) step(own, others, granted);
@@ -24,6 +24,7 @@ class TideTest : public testing::Test {
 
   Tide tide_;
   bool short_ = true;
+  Bytes under_ = 0;  // the line for large requests
   Bytes own_ = 100 * kMiB;
   Bytes needed_ = 300 * kMiB;
   Bytes granted_ = 0;
@@ -51,6 +52,15 @@ TEST_F(TideTest, SlowGrowthCreeps) {
   EXPECT_FALSE(tide_.filling());
   EXPECT_TRUE(tide_.creeping());
   EXPECT_TRUE(tide_.ours());
+}
+
+TEST_F(TideTest, WhatComesWithLargeBlocksIsNoCreeping) {
+  short_ = false;
+  step(0, 0, 500 * kMiB);
+  steps(100, 5 * kMiB + 30 * 1024, 0, 0);  // 3 MiB besides
+  EXPECT_FALSE(tide_.creeping());
+  steps(40, 64 * 1024, 0, 0);
+  EXPECT_TRUE(tide_.creeping());
 }
 
 TEST_F(TideTest, VerySlowGrowthIsSeenFromWhereMemoryBecameShort) {
@@ -136,10 +146,39 @@ TEST_F(TideTest, ShrinkingIsNoGrowth) {
   EXPECT_FALSE(tide_.ours());
 }
 
+// A mapping that nobody was asked for is filled beside a block that was granted and stays empty.
+TEST_F(TideTest, WhatSinksUnderTheLineWasAnnouncedByNobodyWhateverWasGrantedBefore) {
+  step(0, 0, 200 * kMiB);
+  steps(10, 2 * kMiB, 0, 0);
+  EXPECT_FALSE(tide_.filling() || tide_.creeping() || tide_.sinking()) << "it may be that block";
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_FALSE(tide_.sinking());
+    under_ += kMiB;
+    step(kMiB, 0, 0);
+  }
+  EXPECT_TRUE(tide_.sinking());
+  step(0, 0, 2 * kMiB);
+  EXPECT_FALSE(tide_.sinking()) << "small requests may go there";
+  steps(1, 2 * kMiB, 0, 0);
+  EXPECT_TRUE(tide_.sinking());
+  under_ = 0;
+  step(0, 0, 0);
+  EXPECT_FALSE(tide_.sinking()) << "above it again";
+}
+
+TEST_F(TideTest, OnlyWhatOfAStepLiesUnderTheLineSinks) {
+  under_ = 3 * kMiB;
+  step(40 * kMiB, 0, 0);
+  EXPECT_FALSE(tide_.sinking());
+  under_ = 5 * kMiB;
+  step(2 * kMiB, 0, 0);
+  EXPECT_TRUE(tide_.sinking());
+}
+
 TEST_F(TideTest, ARestartForgetsWhoseGrowthItWasAndKeepsThePace) {
   steps(10, 5 * kMiB, 0, 0);
   tide_.restart(own_, now_ns_);
-  EXPECT_FALSE(tide_.filling() || tide_.creeping() || tide_.ours());
+  EXPECT_FALSE(tide_.filling() || tide_.creeping() || tide_.sinking() || tide_.ours());
   EXPECT_GE(tide_.grown_in(5 * kMs), 4 * kMiB);
 }
 

@@ -172,6 +172,41 @@ TEST_F(Lender, LendsAgainWhatWasGrantedMeanwhile) {
   });
 }
 
+TEST_F(Lender, KeepsThreadsStoppedOnRequestWhereNothingWasLent) {
+  expect_in_child([] {
+    configure();
+    Raw raw;
+    const HeapBlock block(kBlock);
+    std::atomic<uint64_t> steps{0};
+    std::atomic<bool> over{false};
+    std::thread other([&] {
+      while (!over.load()) steps.fetch_add(1);
+    });
+    while (steps.load() == 0) sched_yield();
+    const Result first = lend(raw);
+    Result second;
+    uint64_t before = 0;
+    uint64_t after = 0;
+    raw.run([&] {
+      do {
+        second = spill::lend(0, true);
+      } while (second.outcome == Outcome::kNotStopped);
+      before = steps.load();
+      const timespec pause{0, 20'000'000};
+      sys::call(SYS_nanosleep, sys::as_arg(&pause), 0);
+      after = steps.load();
+      resume_all();
+    });
+    EXPECT_EQ(first.outcome, Outcome::kLent);
+    EXPECT_TRUE(first.all);
+    EXPECT_EQ(second.outcome, Outcome::kNothing);
+    EXPECT_TRUE(second.held);
+    EXPECT_EQ(before, after);
+    over.store(true);
+    other.join();
+  });
+}
+
 TEST_F(Lender, FreedBlocksGiveTheirSpaceBack) {
   expect_in_child([] {
     configure();
