@@ -66,7 +66,7 @@ Json frames_json(const Report& report) {
                 {"own", frame.own},
                 {"inlined", frame.inlined},
                 {"module", frame.module < 0 ? Json(nullptr) : Json(frame.module)},
-                {"offset", frame.python ? Json(nullptr) : Json(frame.offset)},
+                {"offset", frame.offset == 0 ? Json(nullptr) : Json(frame.offset)},
                 {"place", place_of(*report.flight, frame)},
                 {"label", label_of(*report.flight, frame)}};
   });

@@ -55,6 +55,7 @@ struct Fit {
 
 struct Report {
   const record::Flight* flight = nullptr;
+  bool running = false;              // the process is still there
   std::string headline;              // what happened, in one sentence
   std::vector<std::string> summary;  // what follows it on stderr and in a cell, line by line
   std::string numbers;               // every number of the newest refusal, as text

@@ -211,6 +211,7 @@ std::string label_of(const record::Flight& flight, const Frame& frame) {
 Report make_report(const record::Flight& flight) {
   Report report;
   report.flight = &flight;
+  report.running = record::is_running(flight.header());
   put_words(flight, &report);
   put_stacks(flight, &report);
   put_lines(flight, &report);

@@ -19,7 +19,7 @@ struct Frame {
   bool inlined = false;  // native: inlined into the next outer frame
   int line = 0;          // 0 unknown
   int module = -1;       // native: index of Report::modules, -1 unknown
-  uint64_t offset = 0;   // native: where the module has the return address
+  uint64_t offset = 0;   // native, without a function: where the module has the return address
   std::string file;      // Python: as the interpreter names it; native: source file, "" unknown
   std::string function;  // "" unknown
 

@@ -53,9 +53,9 @@ void put_lines(const Report& report, PageText* page) {
   }
   if (lines.empty()) return;
   page->line(
-      "Held by line of code (a person's own lines before those of libraries; blocks below 1 MiB "
-      "are "
-      "estimated):");
+      std::string(report.running ? "Held by line of code now"
+                                 : "Held by line of code when the process was seen last") +
+      " (a person's own lines before those of libraries; blocks below 1 MiB are estimated):");
   for (size_t i = 0; i < lines.size() && i < kShownLines; ++i) put_line(report, *lines[i], page);
   if (lines.size() > kShownLines) {
     page->line(std::string(13, ' ') + "and " + std::to_string(lines.size() - kShownLines) +

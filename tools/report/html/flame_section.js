@@ -1,7 +1,9 @@
 // The section of the call stacks: which frames, which bytes, search, where one is zoomed to.
 const views = [["merged", "Merged"], ["python", "Python"], ["native", "Native"]];
+// What a process that ends frees on its way is not in the file's last numbers.
+const heldWhen = report.session.state === "running" ? "held now" : "held when seen last";
 const measures = [
-  ["live_bytes", "held now"], ["untouched_bytes", "held, not filled yet"],
+  ["live_bytes", heldWhen], ["untouched_bytes", "held, not filled yet"],
   ["allocated_bytes", "allocated since the start"]
 ];
 

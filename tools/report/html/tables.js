@@ -8,7 +8,11 @@ function drawLines() {
   }
   const columns = [
     {key: "place", label: "Line", text: true, value: line => placeOf(line).toLowerCase()},
-    {key: "live_bytes", label: "Held now", value: line => line.live_bytes},
+    {
+      key: "live_bytes",
+      label: heldWhen[0].toUpperCase() + heldWhen.slice(1),
+      value: line => line.live_bytes
+    },
     {
       key: "untouched_bytes",
       label: "Not filled yet",
