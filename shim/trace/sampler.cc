@@ -21,7 +21,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr uint64_t kExactFrom = 1024 * 1024;
 constexpr uint64_t kMostMean = uint64_t{1} << 30;
 // Stacks may take one part in so many of a thread's time.
-constexpr int64_t kShareOfTime = 20;
+constexpr int64_t kShareOfTime = 40;
 constexpr int64_t kTypicalCostNs = 2000;
 constexpr uint64_t kMeasuredOneIn = 8;
 
