@@ -133,6 +133,7 @@ struct RefusalRecord {
   NeighbourRecord neighbours[kNeighbourSlots];
   uint32_t holder_count;
   uint32_t unused;
+  int64_t attributed_bytes;        // live and there, of all call stacks together; -1 unknown
   HolderRecord holders[kHolderSlots];
 };
 

@@ -287,7 +287,7 @@ size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience
   put_why_ended(&lines, header, refusal);
   put_where(&lines, refusal);
   put_held(&lines, header, facts);
-  put_lines_of_code(&lines, facts, audience == Audience::kFull ? kHolderSlots : kShownLines);
+  put_lines_of_code(&lines, facts, kShownLines);
   if (audience == Audience::kFull) {
     put_numbers(&lines, header, facts);
   } else {

@@ -33,9 +33,11 @@ void put_place(LineBuffer* out, const HolderRecord& holder) {
 void put_lines_of_code(LineBuffer* out, const Facts& facts, uint32_t shown) {
   const HolderRecord* all = facts.refusal.holders;
   uint32_t order[kHolderSlots];
+  // A person's own lines before those of libraries, but not before a library's that holds nearly all.
+  const int64_t worth_it = own_bytes(facts.refusal) / 20;
   order_by(order, facts.holders, [&](uint32_t i) {
     const int64_t bytes = std::min(std::max<int64_t>(all[i].bytes, 0), INT64_MAX / 2);
-    return all[i].own_code != 0 ? bytes + INT64_MAX / 2 : bytes;
+    return all[i].own_code != 0 && bytes >= worth_it ? bytes + INT64_MAX / 2 : bytes;
   });
   for (uint32_t i = 0; i < facts.holders && i < shown; ++i) {
     const HolderRecord& holder = all[order[i]];

@@ -17,6 +17,7 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 // The first refusals of an incident get the whole picture; a retry loop's thousandth only numbers.
 constexpr uint64_t kDetailed = 4;
+constexpr Bytes kRoomForLines = 2 * kMiB;
 constexpr size_t kNeighboursLooked = 64;
 // `oomguard run` waits beside the program that it started.
 constexpr const char* kCommand = "oomguard";
@@ -160,11 +161,18 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   fill_levels(judgement, &out);
   fill_blocks(detailed ? judgement.pages : nullptr, now_ns, &out);
   out.neighbour_count = 0;
-  out.holder_count = 0;
-  if (detailed && trace::enabled()) {
-    trace::update_untouched(now_ns, judgement.pages);
-    out.holder_count = trace::largest_holders(out.holders, record::kHolderSlots);
+  trace::Holders holders;
+  const record::RefusalRecord& before = flight.refusals[(number + record::kRefusalSlots - 2) % record::kRefusalSlots];
+  if (!detailed && before.incident == refusal.incident) {  // a moment ago: the same lines
+    holders = {before.holder_count, before.attributed_bytes};
+    memcpy(out.holders, before.holders, sizeof out.holders);
   }
+  // Where nothing is left this must not be what touches a page that is not there.
+  if (detailed && trace::enabled() && judgement.headroom.bytes >= kRoomForLines) {
+    holders = trace::largest_holders(now_ns, judgement.pages, out.holders, record::kHolderSlots);
+  }
+  out.holder_count = holders.count;
+  out.attributed_bytes = holders.attributed_bytes;
   if (detailed && is_shared_limit(judgement)) fill_neighbours(judgement, out.pid, &out);
   // Nobody asked: this is the raw thread, which opens nothing that may wait.
   if (detailed && refusal.kind != record::RequestKind::kTouch) model_files::look(now_ns);

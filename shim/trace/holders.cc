@@ -1,10 +1,12 @@
 #include "shim/trace/holders.h"
 
 #include <string.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
 
+#include "collector/probe/syscall.h"
 #include "collector/record/layout.h"
 #include "shim/budget/ledger.h"
 #include "shim/core/copy_text.h"
@@ -20,6 +22,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr size_t kQuietLooks = 512;
 constexpr uint32_t kDeepest = 512;  // of a stack; nodes only lead outwards, so this is for damaged ones
 constexpr size_t kLines = 2048;
+constexpr int kMostWaits = 50;  // of 0.1 ms
 constexpr int64_t kWorthALine = 1024 * 1024;
 
 struct Line {
@@ -59,17 +62,21 @@ void add(uint32_t frame, int64_t bytes) noexcept {
   }
 }
 
-void sum_up(const record::View& view) noexcept {
+// Returns the sum of all.
+int64_t sum_up(const record::View& view) noexcept {
+  int64_t sum = 0;
   const uint32_t sites = used(view, Section::kSites);
   for (uint32_t i = 0; i < sites; ++i) {
     const record::SiteRecord& site = view.sites[i];
     if (site.state.load(std::memory_order_acquire) != 1) continue;
     const int64_t bytes = site.live_bytes.load(kRelaxed) - site.untouched_bytes.load(kRelaxed);
     if (bytes <= 0) continue;
+    sum += bytes;
     uint32_t frame = frame_of(view, site.python_node);
     if (frame == 0) frame = frame_of(view, site.native_node);
     if (frame != 0) add(frame, bytes);
   }
+  return sum;
 }
 
 // The end of a path tells more than its beginning.
@@ -93,8 +100,6 @@ void name(const record::View& view, const Line& line, record::HolderRecord* out)
   }
 }
 
-}  // namespace
-
 void update_untouched(int64_t now_ns, const probe::Residency* pages) noexcept {
   if (pages != nullptr) budget::ledger.look_at_quiet(kQuietLooks, now_ns, *pages);
   sites::reset_untouched();
@@ -109,21 +114,42 @@ void update_untouched(int64_t now_ns, const probe::Residency* pages) noexcept {
   }
 }
 
-uint32_t largest_holders(record::HolderRecord* out, uint32_t capacity) noexcept {
-  if (g_busy.exchange(true, std::memory_order_acquire)) return 0;
+// A signal handler may have interrupted the one who is at it, so it is not waited for without end.
+bool begin() noexcept {
+  for (int i = 0; i < kMostWaits; ++i) {
+    if (!g_busy.exchange(true, std::memory_order_acquire)) return true;
+    const timespec moment{0, 100'000};
+    sys::call(SYS_nanosleep, sys::as_arg(&moment), 0);
+  }
+  return false;
+}
+
+}  // namespace
+
+Holders largest_holders(int64_t now_ns, const probe::Residency* pages, record::HolderRecord* out,
+                        uint32_t capacity) noexcept {
+  Holders found;
+  if (!begin()) return found;
+  update_untouched(now_ns, pages);
   memset(g_lines, 0, sizeof g_lines);
   const record::View& view = session::view();
-  sum_up(view);
-  uint32_t count = 0;
-  for (; count < capacity; ++count) {
+  found.attributed_bytes = sum_up(view);
+  for (; found.count < capacity; ++found.count) {
     Line* largest = std::max_element(g_lines, g_lines + kLines,
                                      [](const Line& a, const Line& b) { return a.bytes < b.bytes; });
     if (largest->bytes < kWorthALine) break;
-    name(view, *largest, &out[count]);
+    name(view, *largest, &out[found.count]);
     *largest = {};
   }
   g_busy.store(false, std::memory_order_release);
-  return count;
+  return found;
 }
+
+void prepare_holders() noexcept {
+  // Written once, so that the pages are there when memory is short.
+  for (Line& line : g_lines) *const_cast<volatile int64_t*>(&line.bytes) = 0;
+}
+
+void forget_holders_users() noexcept { g_busy.store(false, std::memory_order_relaxed); }
 
 }  // namespace oomguard::trace

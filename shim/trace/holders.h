@@ -2,7 +2,7 @@
 // of the person's own code, or where there is none by the innermost line of Python, or by module.
 //
 // Walks every site and its stack, about 0.1 ms for each thousand: for refusals, not for requests.
-// Callable from a hook: yes. Thread-safety: one at a time, others get nothing.
+// Callable from a hook: yes. Thread-safety: one at a time; others wait for a few milliseconds at most.
 #pragma once
 
 #include <cstddef>
@@ -13,11 +13,20 @@
 
 namespace oomguard::trace {
 
-// Notes for each site what of its large blocks is granted and not there yet. `pages`: looks at the pages of
-// some that were not looked at lately; null: by the newest looks.
-void update_untouched(int64_t now_ns, const probe::Residency* pages) noexcept;
+struct Holders {
+  uint32_t count = 0;                // lines in the array that was given
+  int64_t attributed_bytes = -1;     // of all stacks; -1: somebody else was at it for long
+};
 
-// The largest holders, largest first, by what is really there; returns how many.
-uint32_t largest_holders(record::HolderRecord* out, uint32_t capacity) noexcept;
+// The largest holders, largest first, by what is really there. For that, what of each large block is
+// granted and not there yet is noted at its site; `pages`: looks at the pages of some that were not looked
+// at lately; null: by the newest looks.
+Holders largest_holders(int64_t now_ns, const probe::Residency* pages, record::HolderRecord* out,
+                        uint32_t capacity) noexcept;
+
+// Once at start. Not needed in a forked child.
+void prepare_holders() noexcept;
+// In fork's child: a thread that was at it is not there.
+void forget_holders_users() noexcept;
 
 }  // namespace oomguard::trace

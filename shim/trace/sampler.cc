@@ -6,6 +6,7 @@
 #include "collector/probe/syscall.h"
 #include "shim/budget/block_filter.h"
 #include "shim/budget/gate.h"
+#include "shim/trace/holders.h"
 #include "shim/trace/index.h"
 #include "shim/trace/native_stack.h"
 #include "shim/trace/object_table.h"
@@ -75,6 +76,7 @@ void start(int64_t mean_bytes) noexcept {
   find_python();
   prepare_native_stacks(OwnFrames::kLeaveOut);
   sites::start();
+  prepare_holders();
   configure(mean_bytes);
 }
 
@@ -130,6 +132,7 @@ void forget(const void* address) noexcept {
 }
 
 void on_fork_child() noexcept {
+  forget_holders_users();
   forget_python_readers();
   forget_object_table_users();
   samples.on_fork_child();

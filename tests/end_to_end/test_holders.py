@@ -91,3 +91,19 @@ def test_without_samples_nothing_is_named(tmp_path):
                       OOMGUARD_SAMPLE="0")
     assert run.finished.status == 1 and "oomguard stopped this" in run.finished.stderr, run
     assert "Lines: " not in run.finished.stderr, run
+
+
+def test_a_refused_load_is_attributed_to_its_lines(checkpoint, disk):
+    argv = [harness.main_python(), harness.PROGRAMS / "load_19b.py", checkpoint, "float32"]
+    with harness.cgroup.MemoryGroup(harness.MODEL_LIMIT) as group:
+        finished = group.run([str(part) for part in argv], 120, env=harness.guarded_environment(disk))
+        assert finished.status == 0 and group.oom_kills() == 0, finished
+    report = report_of(disk)
+    for refusal in report["refusals"]:
+        assert refusal["attributed_bytes"] >= 0.95 * refusal["anonymous_bytes"], refusal
+    files = [file for file in report["model_files"] if file["path"].startswith(checkpoint)]
+    assert 38.1e9 < sum(file["size_bytes"] for file in files) < 38.4e9, files
+    lines = [line for line in report["summary"] if "core_model_loading.py" in line]
+    assert lines and " 5." in lines[0] and "GiB" in lines[0], report["summary"]
+    share = report["refusals"][-1]["attributed_bytes"] / report["refusals"][-1]["anonymous_bytes"]
+    harness.figures.append(f"holders of a refused load: {share:.1%} of its anonymous memory has a call stack")

@@ -10,7 +10,8 @@ def summarize(name, run):
         f"oom_kill {run.oom_kills}, refusals {run.refusals}")
 
 
-@pytest.mark.parametrize("way", ("float32", "float16", "device_map"))
+# float16: tests/repeat.sh --only load.
+@pytest.mark.parametrize("way", ("float32", "device_map"))
 def test_guarded_conversion_raises_and_the_script_lives(checkpoint, way):
     run = harness.load(harness.main_python(), checkpoint, way, guarded=True)
     summarize(f"{way}, guarded", run)

@@ -104,6 +104,7 @@ Json refusal_json(const record::RefusalRecord& refusal) {
           {"anonymous_bytes", refusal.anonymous_bytes},
           {"recorded_bytes", refusal.recorded_bytes},
           {"recorded_blocks", refusal.recorded_blocks},
+          {"attributed_bytes", number_or_null(refusal.attributed_bytes, -1)},
           {"ancestors_hidden", refusal.ancestors_hidden != 0},
           {"levels", levels_json(refusal)},
           {"blocks", blocks_json(refusal)},
