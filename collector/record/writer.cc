@@ -171,14 +171,16 @@ bool copy_content(const FlightFile* memory, int fd) {
   return true;
 }
 
-// A place with nothing below it: a program that protects or advises beyond the end of a mapping of its own,
-// which ends there, gets its ENOMEM at the hole and does not reach the record. Null where there is none.
+// A place with a hole below it, and a page without access below that, so that the hole is not the end of the
+// free addresses from which the next mapping is taken: a program that protects or advises beyond the end
+// of a mapping of its own gets its ENOMEM at the hole and does not reach the record. Null where there is none.
 void* find_place(uint64_t bytes) {
   constexpr long kHole = 256 * 1024;
+  constexpr long kPage = 64 * 1024;  // or a multiple: the largest that kernels have
   const auto size = static_cast<long>(bytes) + kHole;
   const long found = sys::call(SYS_mmap, 0, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (is_error(found)) return nullptr;
-  sys::call(SYS_munmap, found, kHole);
+  sys::call(SYS_munmap, found + kPage, kHole - kPage);
   return reinterpret_cast<void*>(found + kHole);
 }
 

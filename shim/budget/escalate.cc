@@ -60,7 +60,10 @@ bool counts_address_space(const Look& look) {
 }
 
 // An exception can reach this program, or will be able to: an interpreter that starts is not ended early.
-bool may_raise() { return gate.alarm.signal() != 0 || chores::awaits_interpreter(); }
+// One that ends is not ended for the pages that its traceback and its last frees take.
+bool may_raise() {
+  return gate.alarm.signal() != 0 || chores::awaits_interpreter() || gate.finishing();
+}
 
 const char* reason_of(spill::Outcome outcome) {
   switch (outcome) {
@@ -137,7 +140,9 @@ Situation Escalation::see(const Look& look) noexcept {
   // Blocks that are lent stand in the ledger as before, and need nothing.
   seen.filling = look.tide.filling() ||
                  (!seen.lent && ledger.in_flight(0, look.now_ns, look::pages()) > look.headroom);
-  seen.creeping = look.tide.creeping() || look.tide.sinking();
+  // Not before it matters: a program that fills what it was granted just above the line may come to stand a
+  // little under it.
+  seen.creeping = look.tide.creeping() || (look.headroom < end_line(seen) && look.tide.sinking());
   seen.lendable = may_lend(look);
   seen.grew_since_lending = look.tide.own() > own_at_lending_ + kRegrown;
   return seen;

@@ -112,6 +112,7 @@ void Gate::on_fork_child() noexcept {
   cached_.forget();
   threads_.store(1, kRelaxed);
   alarm.on_fork_child();
+  finishing_.store(false, kRelaxed);
 }
 
 // False while another thread of the child is at it.

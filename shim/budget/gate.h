@@ -59,6 +59,9 @@ class Gate {
   // There is no Python in this program: small requests are refused to it, too (C lets malloc
   // return NULL). Before the mode is set.
   void set_only_c(bool only_c) noexcept { only_c_ = only_c; }
+  // The interpreter has begun to end: it frees what the program holds, and no exception can come any more.
+  void set_finishing() noexcept { finishing_.store(true, std::memory_order_relaxed); }
+  bool finishing() const noexcept { return finishing_.load(std::memory_order_relaxed); }
   void set_mode(Mode mode) noexcept { mode_.store(mode, std::memory_order_release); }
   Mode mode() const noexcept { return mode_.load(std::memory_order_acquire); }
   // After fork, in the child: descriptors of /proc/self belong to the parent, so they are opened
@@ -158,6 +161,7 @@ class Gate {
   void owe_exception(const Request& request, int64_t now_ns, const Judgement& judgement) noexcept;
 
   std::atomic<Mode> mode_{Mode::kStarting};
+  std::atomic<bool> finishing_{false};
   options::Values values_;
   bool only_c_ = false;
   uint32_t cpus_ = 1;

@@ -143,7 +143,10 @@ void name_file(uint64_t n, const char* path, const char* label) noexcept {
   }
 }
 
-void interpreter_ends() noexcept { trace::python_is_ending(); }
+void interpreter_ends() noexcept {
+  gate.set_finishing();
+  trace::python_is_ending();
+}
 
 void ending(uint64_t n) noexcept {
   (void)n;

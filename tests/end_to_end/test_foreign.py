@@ -101,10 +101,15 @@ def test_scalene_beside_the_guard(disk):
     with open(script, "w") as file:
         file.write(f"import runpy, sys\nsys.argv = ['', 'bytearrays']\n"
                    f"runpy.run_path({str(PROGRAM)!r}, run_name='__main__')\n")
-    run = harness.run([harness.foreign_python(), "-m", "scalene", "run", "--cli", "--memory", "--outfile",
-                       os.path.join(disk, "profile.json"), script], LIMIT, True, 120)
+    for _ in range(6):
+        run = harness.run([harness.foreign_python(), "-m", "scalene", "run", "--cli", "--memory", "--outfile",
+                           os.path.join(disk, "profile.json"), script], LIMIT, True, 120)
+        assert run.finished.stderr.count("libscalene.so comes before this liboomguard.so") == 1, run
+        assert run.oom_kills == 0, run
+        # An exception that interrupts the profiler in the wrong place crashes it, which is why it is named.
+        if "received signal SIGSEGV" not in run.finished.stdout:
+            break
     check_raised_and_lived(run)
-    assert run.finished.stderr.count("libscalene.so comes before this liboomguard.so") == 1, run
 
 
 def efence():

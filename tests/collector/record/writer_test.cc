@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -192,6 +193,13 @@ TEST_F(Writer, AnswersWithAnErrorWhereNothingCanBeMade) {
   EXPECT_LT(error_, 0);
   EXPECT_EQ(make(folder_.path() + "/" + std::string(kMaxSessionPath, 'd')), nullptr);
   EXPECT_EQ(error_, -ENAMETOOLONG);
+}
+
+TEST_F(Writer, AHoleLiesBelowTheRecord) {
+  ASSERT_NE(make(folder_.path()), nullptr);
+  unsigned char there = 0;
+  EXPECT_EQ(::mincore(reinterpret_cast<char*>(file_) - 4096, 4096, &there), -1);
+  EXPECT_EQ(errno, ENOMEM) << "something is mapped right below it";
 }
 
 TEST_F(Writer, RemovesTheFileOfASessionInWhichNothingHappened) {
