@@ -14,5 +14,6 @@ cc -O2 -Wall -Wextra -fno-builtin -fPIC -shared -o "$build/bench/libforwarder.so
   tests/bench/forwarder.c
 cc -O2 -Wall -Wextra -pthread -o "$build/bench/pairs" tests/bench/pairs.c
 cc -O2 -Wall -Wextra -o "$build/bench/writes" tests/bench/writes.c
+cc -O2 -Wall -Wextra -o "$build/bench/blocks" tests/bench/blocks.c
 exec "$venv/bin/python" tests/bench/bench.py --build "$build" --pairs "$build/bench/pairs" \
-  --writes "$build/bench/writes" --forwarder "$build/bench/libforwarder.so" "$@"
+  --writes "$build/bench/writes" --blocks "$build/bench/blocks" --forwarder "$build/bench/libforwarder.so" "$@"

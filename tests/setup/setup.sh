@@ -8,6 +8,7 @@
 #   setup_main_venv              CPython 3.11 with torch, transformers 5 and ipykernel
 #   setup_transformers4_venv     the same torch beside transformers 4.46.3
 #   setup_foreign_venv           libraries with allocators of their own (orjson, pyarrow, memray ...)
+#   setup_profilers_venv         memory profilers, for tests/bench/profilers.sh
 #   setup_interpreters           one small environment per CPython 3.9 to 3.13 found
 #   setup_build [TARGET...]      configures and builds into build/run (release preset)
 # Messages go to stderr; only results go to stdout.
@@ -149,6 +150,12 @@ setup_foreign_venv() {
 }
 
 # Prints interpreters, one a line: environments with numpy for each CPython 3.9 to 3.13 found.
+setup_profilers_venv() {
+  local python
+  python=$(setup_find_python 3.11) || return 2
+  setup_venv profilers "$python" "$setup_requirements/requirements-profilers.txt"
+}
+
 setup_interpreters() {
   local version python directory system
   for version in 3.9 3.10 3.11 3.12 3.13; do
