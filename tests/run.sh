@@ -48,7 +48,7 @@ for folder in "${folders[@]}"; do
   name=$(basename "$folder")
   # Two at once where the tests measure neither memory nor time.
   case $folder in
-    tests/shim* | tests/tools* | tests/faults*) workers=(-n 2 --dist loadfile) ;;
+    tests/shim* | tests/tools* | tests/faults* | tests/foreign*) workers=(-n 2 --dist loadfile) ;;
     *) workers=() ;;
   esac
   reports+=("$results/$name.xml")

@@ -3,23 +3,44 @@
 // Pure. Callable from a hook: yes.
 #pragma once
 
-#include <cstring>
+#include <cstddef>
+#include <string_view>
 
 namespace oomguard::record {
 
-inline bool is_own_code(const char* file) {
-  static constexpr const char* kInstalled[] = {"/site-packages/", "/dist-packages/", "/lib/python3.",
-                                               "/lib64/python3."};
-  static constexpr const char* kMadeUp[] = {"<frozen ", "<oomguard ", "<__array_function__ ",
-                                            "<attrs ", "<template>"};
-  if (file[0] == '\0') return false;
-  for (const char* part : kInstalled) {
-    if (strstr(file, part) != nullptr) return false;
+// "/lib/python3.11/", "/lib64/python3/", "/lib/python312.zip/", "/lib/python3.13t/".
+constexpr bool is_standard_library(std::string_view file) {
+  constexpr std::string_view kPython = "/python";
+  const auto skip_digits = [file](size_t at) {
+    while (at < file.size() && file[at] >= '0' && file[at] <= '9') ++at;
+    return at;
+  };
+  for (size_t at = 0; (at = file.find(kPython, at)) != std::string_view::npos; ++at) {
+    const std::string_view before = file.substr(0, at);
+    if (!before.ends_with("/lib") && !before.ends_with("/lib64")) continue;
+    const size_t version = at + kPython.size();
+    size_t end = skip_digits(version);
+    if (end == version) continue;
+    if (end < file.size() && file[end] == '.') end = skip_digits(end + 1);
+    const std::string_view rest = file.substr(end);
+    for (const std::string_view next : {"/", "zip/", ".zip/", "t/"}) {
+      if (rest.starts_with(next)) return true;
+    }
   }
-  for (const char* start : kMadeUp) {
-    if (strncmp(file, start, strlen(start)) == 0) return false;
+  return false;
+}
+
+constexpr bool is_own_code(std::string_view file) {
+  if (file.empty()) return false;
+  // What the interpreter, this library, attrs and numpy call code that is in no file.
+  for (const std::string_view made_up :
+       {"<frozen ", "<oomguard ", "<attrs ", "<__array_function__ ", "<template>"}) {
+    if (file.starts_with(made_up)) return false;
   }
-  return true;
+  for (const std::string_view installed : {"/site-packages/", "/dist-packages/"}) {
+    if (file.find(installed) != std::string_view::npos) return false;
+  }
+  return !is_standard_library(file);
 }
 
 }  // namespace oomguard::record

@@ -30,6 +30,7 @@ struct Site {
   int64_t allocated_bytes = 0;
   int64_t allocated_blocks = 0;
   int64_t untouched_bytes = 0;
+  int64_t refused_bytes = 0;       // live and there when a request was refused last
 };
 
 struct PythonFrame {

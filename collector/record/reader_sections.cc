@@ -129,7 +129,7 @@ void SectionReader::read_samples() {
 
 void SectionReader::read_sites() {
   const auto records_now = records<SiteRecord>(Section::kSites);
-  int64_t left[5];
+  int64_t left[6];
   std::fill(std::begin(left), std::end(left), kMost);
   for (uint32_t i = 0; i < records_now.size(); ++i) {
     const SiteRecord& record = records_now[i];
@@ -143,6 +143,7 @@ void SectionReader::read_sites() {
     site.allocated_bytes = share(record.allocated_bytes.load(), &left[2]);
     site.allocated_blocks = share(record.allocated_blocks.load(), &left[3]);
     site.untouched_bytes = share(record.untouched_bytes.load(), &left[4]);
+    site.refused_bytes = share(record.refused_bytes.load(), &left[5]);
     if (site.live_bytes != 0 || site.allocated_bytes != 0) flight_->sites_.push_back(site);
   }
 }

@@ -52,7 +52,7 @@ struct SiteRecord {
   std::atomic<int64_t> allocated_bytes;  // ever
   std::atomic<int64_t> allocated_blocks;
   std::atomic<int64_t> untouched_bytes;  // of live blocks >= 1 MiB: granted, not there at the newest look
-  uint64_t spare;
+  std::atomic<int64_t> refused_bytes;    // live and there when a request was refused last
 };
 
 struct ModuleRecord {

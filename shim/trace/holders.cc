@@ -62,15 +62,17 @@ void add(uint32_t frame, int64_t bytes) noexcept {
   }
 }
 
-// Returns the sum of all.
+// Returns the sum of all, and leaves each stack's bytes with it: most of it is gone when the report is read.
 int64_t sum_up(const record::View& view) noexcept {
   int64_t sum = 0;
   const uint32_t sites = used(view, Section::kSites);
   for (uint32_t i = 0; i < sites; ++i) {
-    const record::SiteRecord& site = view.sites[i];
+    record::SiteRecord& site = view.sites[i];
     if (site.state.load(std::memory_order_acquire) != 1) continue;
-    const int64_t bytes = site.live_bytes.load(kRelaxed) - site.untouched_bytes.load(kRelaxed);
-    if (bytes <= 0) continue;
+    const int64_t bytes =
+        std::max<int64_t>(0, site.live_bytes.load(kRelaxed) - site.untouched_bytes.load(kRelaxed));
+    if (site.refused_bytes.load(kRelaxed) != bytes) site.refused_bytes.store(bytes, kRelaxed);
+    if (bytes == 0) continue;
     sum += bytes;
     uint32_t frame = frame_of(view, site.python_node);
     if (frame == 0) frame = frame_of(view, site.native_node);

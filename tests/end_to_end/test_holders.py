@@ -98,6 +98,9 @@ def test_a_refused_load_is_attributed_to_its_lines(checkpoint, disk):
     with harness.cgroup.MemoryGroup(harness.MODEL_LIMIT) as group:
         finished = group.run([str(part) for part in argv], 120, env=harness.guarded_environment(disk))
         assert finished.status == 0 and group.oom_kills() == 0, finished
+        assert group.peak_bytes() >= 0.9 * harness.MODEL_LIMIT, finished
+    result = json.loads(finished.stdout.splitlines()[-1])
+    assert not result["loaded"] and result["intact"], finished
     report = report_of(disk)
     for refusal in report["refusals"]:
         assert refusal["attributed_bytes"] >= 0.95 * refusal["anonymous_bytes"], refusal

@@ -10,11 +10,10 @@ def summarize(name, run):
         f"oom_kill {run.oom_kills}, refusals {run.refusals}")
 
 
-# float16: tests/repeat.sh --only load.
-@pytest.mark.parametrize("way", ("float32", "device_map"))
-def test_guarded_conversion_raises_and_the_script_lives(checkpoint, way):
-    run = harness.load(harness.main_python(), checkpoint, way, guarded=True)
-    summarize(f"{way}, guarded", run)
+# float32: test_holders.py. float16: tests/repeat.sh --only load.
+def test_guarded_conversion_raises_and_the_script_lives(checkpoint):
+    run = harness.load(harness.main_python(), checkpoint, "device_map", guarded=True)
+    summarize("device_map, guarded", run)
     assert run.finished.status == 0 and run.oom_kills == 0, run
     assert not run.result["loaded"] and run.result["intact"], run
     assert run.refusals > 0 and run.reached >= 0.90, run

@@ -79,6 +79,12 @@ def environment(tmp_path):
 
 
 @pytest.fixture
+def tool_at(environment):
+    """The command from another place than the build."""
+    return lambda command: Tool(command, environment)
+
+
+@pytest.fixture
 def tool(build, environment):
     return Tool(build / "bin/oomguard", environment)
 

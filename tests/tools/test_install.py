@@ -6,11 +6,9 @@ import subprocess
 
 import pytest
 
-from conftest import Tool
-
 
 @pytest.fixture
-def installed(build, environment, tmp_path):
+def installed(build, tool_at, tmp_path):
     if shutil.which("cmake") is None:
         pytest.skip("cmake is not installed")
     prefix = tmp_path / "prefix"
@@ -20,7 +18,7 @@ def installed(build, environment, tmp_path):
         capture_output=True,
         timeout=60,
     )
-    return prefix, Tool(prefix / "bin/oomguard", environment)
+    return prefix, tool_at(prefix / "bin/oomguard")
 
 
 def test_the_prefix_holds_the_command_and_the_library(installed):

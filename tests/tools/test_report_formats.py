@@ -68,9 +68,9 @@ def test_times_are_in_order_and_end_at_the_refusal(report):
 
 
 def test_bytes_by_line_are_those_of_the_stacks(report):
-    for key in ("live_bytes", "allocated_bytes", "untouched_bytes", "live_blocks"):
+    for key in ("live_bytes", "allocated_bytes", "untouched_bytes", "live_blocks", "refused_bytes"):
         assert sum(line[key] for line in report["lines"]) == sum(report["sites"][key])
-    held = [line["live_bytes"] for line in report["lines"]]
+    held = [line["refused_bytes"] for line in report["lines"]]  # what the report is about
     assert held == sorted(held, reverse=True)
 
 
@@ -172,8 +172,8 @@ def test_colours_are_for_terminals_alone(tool, flight):
 def test_folded_stacks_are_lines_of_frames_and_bytes(tool, flight, report):
     lines = tool("report", flight, "--format", "folded").stdout.splitlines()
     parts = [re.fullmatch(r"([^;]+(?:;[^;]+)*) ([1-9]\d*)", line) for line in lines]
-    assert all(parts) and sum(int(part[2]) for part in parts) == sum(report["sites"]["live_bytes"])
-    site = next(i for i, live in enumerate(report["sites"]["live_bytes"]) if live)
+    assert all(parts) and sum(int(part[2]) for part in parts) == sum(report["sites"]["refused_bytes"])
+    site = next(i for i, held in enumerate(report["sites"]["refused_bytes"]) if held)
     assert parts[0][1].split(";") == stacks(report, "merged", site)
 
 
@@ -218,7 +218,7 @@ SPEEDSCOPE = {
 def test_speedscope_files_have_its_structure(tool, flight, report):
     file = json.loads(tool("report", flight, "--format", "speedscope").stdout)
     jsonschema.Draft202012Validator(SPEEDSCOPE).validate(file)
-    for profile, key in zip(file["profiles"], ("live_bytes", "allocated_bytes"), strict=True):
+    for profile, key in zip(file["profiles"], ("refused_bytes", "live_bytes", "allocated_bytes"), strict=True):
         assert len(profile["samples"]) == len(profile["weights"]) > 0
         assert sum(profile["weights"]) == profile["endValue"] == sum(report["sites"][key])
         assert all(0 <= frame < len(file["shared"]["frames"]) for stack in profile["samples"] for frame in stack)

@@ -22,14 +22,14 @@ std::string report_folded(const Report& report) {
   }
   std::string text;
   for (const SiteStacks& site : report.sites) {
-    if (site.held.live_bytes <= 0) continue;
+    if (site.held.*report.held <= 0) continue;
     const std::vector<int> frames = report.merged.frames_of(site.merged);
     std::string stack = frames.empty() ? "(no frame known)" : "";
     for (const int frame : frames) {
       if (!stack.empty()) stack += ';';
       stack += names[static_cast<size_t>(frame)];
     }
-    text += stack + " " + std::to_string(site.held.live_bytes) + "\n";
+    text += stack + " " + std::to_string(site.held.*report.held) + "\n";
   }
   return text;
 }

@@ -24,6 +24,7 @@ void put_held(Json* out, const Held& held) {
   (*out)["allocated_bytes"] = held.allocated_bytes;
   (*out)["allocated_blocks"] = held.allocated_blocks;
   (*out)["untouched_bytes"] = held.untouched_bytes;
+  (*out)["refused_bytes"] = held.refused_bytes;
 }
 
 }  // namespace
@@ -92,7 +93,8 @@ Json sites_json(const Report& report) {
           {"live_blocks", held(&Held::live_blocks)},
           {"allocated_bytes", held(&Held::allocated_bytes)},
           {"allocated_blocks", held(&Held::allocated_blocks)},
-          {"untouched_bytes", held(&Held::untouched_bytes)}};
+          {"untouched_bytes", held(&Held::untouched_bytes)},
+          {"refused_bytes", held(&Held::refused_bytes)}};
 }
 
 Json lines_json(const Report& report) {

@@ -61,6 +61,7 @@ Held& Held::operator+=(const Held& other) {
   allocated_bytes += other.allocated_bytes;
   allocated_blocks += other.allocated_blocks;
   untouched_bytes += other.untouched_bytes;
+  refused_bytes += other.refused_bytes;
   return *this;
 }
 
@@ -74,7 +75,7 @@ int frame_of_line(const Frames& frames, const std::vector<int>& python,
 }
 
 std::vector<Line> sum_by_line(const Frames& frames, const Stacks& python, const Stacks& native,
-                              const std::vector<SiteStacks>& sites) {
+                              const std::vector<SiteStacks>& sites, int64_t Held::* by) {
   std::map<int, Line> by_frame;
   for (const SiteStacks& site : sites) {
     const int frame =
@@ -86,8 +87,8 @@ std::vector<Line> sum_by_line(const Frames& frames, const Stacks& python, const 
   }
   std::vector<Line> lines;
   for (auto& [frame, line] : by_frame) lines.push_back(std::move(line));
-  std::stable_sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) {
-    if (a.held.live_bytes != b.held.live_bytes) return a.held.live_bytes > b.held.live_bytes;
+  std::stable_sort(lines.begin(), lines.end(), [by](const Line& a, const Line& b) {
+    if (a.held.*by != b.held.*by) return a.held.*by > b.held.*by;
     return a.held.allocated_bytes > b.held.allocated_bytes;
   });
   return lines;

@@ -15,9 +15,9 @@ namespace oomguard::tools {
 int frame_of_line(const Frames& frames, const std::vector<int>& python_outermost_first,
                   const std::vector<int>& native_outermost_first);
 
-// One Line for each such frame, most live bytes first, without their texts.
+// One Line for each such frame, most of `by` first, without their texts.
 std::vector<Line> sum_by_line(const Frames& frames, const Stacks& python, const Stacks& native,
-                              const std::vector<SiteStacks>& sites);
+                              const std::vector<SiteStacks>& sites, int64_t Held::* by);
 
 // Line `number` (from 1) of a source file, without the space around it, secrets masked, at most 200
 // bytes. "" unless the file is a regular one of this user's, that nobody has changed after

@@ -20,6 +20,7 @@ struct Held {
   int64_t allocated_bytes = 0;  // since the start, also what was freed since
   int64_t allocated_blocks = 0;
   int64_t untouched_bytes = 0;  // of the live ones: granted, and not filled yet
+  int64_t refused_bytes = 0;    // live and filled when a request was refused last
   Held& operator+=(const Held& other);
 };
 
@@ -64,6 +65,10 @@ struct Report {
   std::vector<SiteStacks> sites;
   std::vector<Line> lines;  // most live bytes first
   std::vector<Fit> fits;
+
+  // What reports rank by: at a refusal what was held then, else what is held now.
+  int64_t Held::* held = &Held::live_bytes;
+  const char* held_when = "now";
 
   const record::FlightHeader& header() const { return flight->header(); }
   const record::RefusalRecord* newest() const {

@@ -3,6 +3,7 @@
 #include <map>
 #include <utility>
 
+#include "collector/record/own_code.h"
 #include "collector/record/text.h"
 #include "collector/record/text_parts.h"
 #include "tools/report/fits.h"
@@ -66,7 +67,7 @@ std::vector<PythonPart> add_python(const std::vector<record::PythonFrame>& stack
   for (const record::PythonFrame& one : stack) {
     Frame frame;
     frame.python = true;
-    frame.own = is_own_code(one.file);
+    frame.own = record::is_own_code(one.file);
     frame.line = static_cast<int>(std::min<uint32_t>(one.line, INT32_MAX));
     frame.file = one.file;
     frame.function = one.function;
@@ -99,7 +100,8 @@ class NativeSide {
     const bool loop = interpreter && is_evaluation_loop(found.front().function);
     for (const Frame& frame : found) {
       const bool glue = interpreter && is_call_glue(frame.function);
-      parts.push_back({frames_->add(frame), loop, interpreter, glue});
+      const bool nameless = interpreter && frame.function.empty();
+      parts.push_back({frames_->add(frame), loop, interpreter, glue, nameless});
       if (loop) break;  // what the compiler inlined into the loop is the loop
     }
     return parts;
@@ -127,9 +129,13 @@ void put_stacks(const record::Flight& flight, Report* report) {
     stacks.native = report->native.add(frames_of(native));
     stacks.merged = report->merged.add(merge(python, native));
     stacks.held = {site.live_bytes, site.live_blocks, site.allocated_bytes, site.allocated_blocks,
-                   site.untouched_bytes};
+                   site.untouched_bytes, site.refused_bytes};
     report->sites.push_back(stacks);
+    if (site.refused_bytes > 0) report->held = &Held::refused_bytes;
   }
+  report->held_when = report->held == &Held::refused_bytes ? "at the refusal"
+                      : report->running                    ? "now"
+                                                           : "when the process was seen last";
 }
 
 // The last moment at which the process is known to have run, in seconds since 1970.
@@ -147,7 +153,8 @@ int64_t last_seen_seconds(const record::Flight& flight) {
 }
 
 void put_lines(const record::Flight& flight, Report* report) {
-  report->lines = sum_by_line(report->frames, report->python, report->native, report->sites);
+  report->lines = sum_by_line(report->frames, report->python, report->native, report->sites,
+                               report->held);
   const int64_t seen = last_seen_seconds(flight);
   for (size_t i = 0; i < report->lines.size() && i < kLinesWithSource; ++i) {
     Line& line = report->lines[i];

@@ -21,7 +21,7 @@ Json frames_json(const Report& report) {
   return frames;
 }
 
-Json profile(const Report& report, const char* name, int64_t Held::* bytes) {
+Json profile(const Report& report, const std::string& name, int64_t Held::* bytes) {
   Json samples = Json::array();
   Json weights = Json::array();
   int64_t total = 0;
@@ -42,12 +42,15 @@ Json profile(const Report& report, const char* name, int64_t Held::* bytes) {
 
 std::string report_speedscope(const Report& report) {
   const record::FlightHeader& header = report.header();
+  Json profiles = Json::array({profile(report, "held " + std::string(report.held_when), report.held)});
+  if (report.held != &Held::live_bytes) {
+    profiles.push_back(profile(report, report.running ? "held now" : "held when seen last", &Held::live_bytes));
+  }
+  profiles.push_back(profile(report, "allocated since the start", &Held::allocated_bytes));
   const Json file = {
       {"$schema", "https://www.speedscope.app/file-format-schema.json"},
       {"shared", {{"frames", frames_json(report)}}},
-      {"profiles",
-       Json::array({profile(report, "held now", &Held::live_bytes),
-                    profile(report, "allocated since the start", &Held::allocated_bytes)})},
+      {"profiles", profiles},
       {"name",
        std::string("oomguard: ") + (header.command[0] != '\0' ? header.command : header.program)},
       {"activeProfileIndex", 0},

@@ -11,29 +11,9 @@ bool begins(std::string_view text, std::string_view with) {
   return text.substr(0, with.size()) == with;
 }
 
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
 size_t skip_digits(std::string_view text, size_t at) {
   while (at < text.size() && isdigit(static_cast<unsigned char>(text[at])) != 0) ++at;
   return at;
-}
-
-// "/lib/python3.11/", "/lib64/python3/", "/lib/python312.zip/".
-bool is_standard_library(std::string_view file) {
-  for (size_t at = 0; (at = file.find("/python", at)) != std::string_view::npos; ++at) {
-    const std::string_view before = file.substr(0, at);
-    if (!before.ends_with("/lib") && !before.ends_with("/lib64")) continue;
-    const size_t version = at + std::string_view("/python").size();
-    size_t end = skip_digits(file, version);
-    if (end == version) continue;
-    if (end < file.size() && file[end] == '.') end = skip_digits(file, end + 1);
-    const std::string_view rest = file.substr(end);
-    if (begins(rest, "/") || begins(rest, "zip/") || begins(rest, ".zip/") || begins(rest, "t/"))
-      return true;
-  }
-  return false;
 }
 
 // Python frames are taken from the innermost outwards, one call of the loop at a time.
@@ -42,30 +22,42 @@ class PythonSide {
   PythonSide(const std::vector<PythonPart>& parts, std::vector<int>* inner_first)
       : parts_(parts), left_(parts.size()), out_(inner_first) {}
 
+  static constexpr size_t kNone = SIZE_MAX;
+
   bool empty() const { return left_ == 0; }
+  // Where the last frame that was taken stands among those of both.
+  size_t outermost() const { return outermost_; }
   void take_call() {
     while (left_ > 0) {
       const PythonPart& part = parts_[--left_];
-      out_->push_back(part.frame);
+      put(part.frame);
       if (part.entry) return;
     }
   }
   void take_all() {
-    while (left_ > 0) out_->push_back(parts_[--left_].frame);
+    while (left_ > 0) put(parts_[--left_].frame);
   }
 
  private:
+  void put(int frame) {
+    outermost_ = out_->size();
+    out_->push_back(frame);
+  }
+
   const std::vector<PythonPart>& parts_;
   size_t left_;
+  size_t outermost_ = kNone;
   std::vector<int>* out_;
 };
 
 void merge_by_loop(const std::vector<NativePart>& native, PythonSide* python,
                    std::vector<int>* out) {
+  bool innermost = true;  // no loop yet: what the line itself called
   for (size_t i = native.size(); i-- > 0;) {
     if (native[i].evaluation && !python->empty()) {
       python->take_call();
-    } else if (!native[i].glue && !native[i].evaluation) {
+      innermost = false;
+    } else if (!native[i].glue && !native[i].evaluation && (innermost || !native[i].nameless)) {
       out->push_back(native[i].frame);
     }
   }
@@ -134,6 +126,9 @@ std::vector<int> merge(const std::vector<PythonPart>& python,
   } else {
     merge_by_module(native, &side, &inner_first);
   }
+  // What started the interpreter is the same for all, and missing where the stack was too deep.
+  const size_t outermost = side.outermost();
+  if (outermost != PythonSide::kNone) inner_first.resize(outermost + 1);
   std::reverse(inner_first.begin(), inner_first.end());
   return inner_first;
 }
@@ -186,12 +181,6 @@ bool is_call_glue(std::string_view function) {
     }
   }
   return false;
-}
-
-bool is_own_code(std::string_view file) {
-  if (file.empty() || begins(file, "<frozen ") || begins(file, "<oomguard ")) return false;
-  if (contains(file, "/site-packages/") || contains(file, "/dist-packages/")) return false;
-  return !is_standard_library(file);
 }
 
 std::string cell_name(std::string_view file) {

@@ -58,6 +58,7 @@ struct NativePart {
   bool evaluation = false;   // the interpreter's loop, which runs Python frames
   bool interpreter = false;  // in the interpreter's own module
   bool glue = false;         // the interpreter on its way from one call to the next
+  bool nameless = false;     // in the interpreter's module, of a function without a name
 };
 struct PythonPart {
   int frame;
@@ -75,9 +76,6 @@ std::vector<int> merge(const std::vector<PythonPart>& python,
 bool is_evaluation_loop(std::string_view function);
 bool is_call_glue(std::string_view function);
 
-// Not below site-packages, dist-packages or the standard library, and not part of the interpreter
-// or of oomguard.
-bool is_own_code(std::string_view file);
 // "cell [3]" or "notebook cell" for the file name of a cell, else "".
 std::string cell_name(std::string_view file);
 

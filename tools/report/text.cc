@@ -34,8 +34,8 @@ void put_line(const Report& report, const Line& line, PageText* page) {
   const Frame* frame = line.frame < 0 ? nullptr : &report.frames[line.frame];
   std::string place = frame == nullptr ? "(no frame known)" : place_of(*report.flight, *frame);
   if (frame != nullptr && !frame->function.empty()) place += " " + frame->function;
-  std::string text = right(size_of(line.held.live_bytes), 11) + "  ";
-  if (line.held.untouched_bytes > line.held.live_bytes / 20) {
+  std::string text = right(size_of(line.held.*report.held), 11) + "  ";
+  if (report.held == &Held::live_bytes && line.held.untouched_bytes > line.held.live_bytes / 20) {
     place += ", " + size_of(line.held.untouched_bytes) + " not filled yet";
   }
   page->line(text + shortened(shown(place), PageText::kColumns - text.size(), true), text.size(),
@@ -49,13 +49,11 @@ void put_line(const Report& report, const Line& line, PageText* page) {
 void put_lines(const Report& report, PageText* page) {
   std::vector<const Line*> lines;
   for (const Line& line : report.lines) {
-    if (line.held.live_bytes > 0) lines.push_back(&line);
+    if (line.held.*report.held > 0) lines.push_back(&line);
   }
   if (lines.empty()) return;
-  page->line(
-      std::string(report.running ? "Held by line of code now"
-                                 : "Held by line of code when the process was seen last") +
-      " (a person's own lines before those of libraries; blocks below 1 MiB are estimated):");
+  page->line("Held by line of code " + std::string(report.held_when) +
+             " (blocks below 1 MiB are estimated):");
   for (size_t i = 0; i < lines.size() && i < kShownLines; ++i) put_line(report, *lines[i], page);
   if (lines.size() > kShownLines) {
     page->line(std::string(13, ' ') + "and " + std::to_string(lines.size() - kShownLines) +

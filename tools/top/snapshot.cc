@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <map>
-#include <string_view>
 
+#include "collector/record/own_code.h"
 #include "collector/record/sessions.h"
 #include "tools/command/printable.h"
 #include "tools/report/amount.h"
@@ -15,14 +15,6 @@ constexpr int64_t kGrowthNs = 3'000'000'000;
 constexpr size_t kSitesLooked = 500;  // the largest; what a screen has room for is among them
 constexpr size_t kLineWidth = 44;
 
-// Code that came with the interpreter or was installed, and not the person's own.
-bool is_library(std::string_view file) {
-  for (const char* part : {"/site-packages/", "/dist-packages/", "/lib/python3", "<frozen"}) {
-    if (file.find(part) != std::string_view::npos) return true;
-  }
-  return file.empty();
-}
-
 std::string base_name(const std::string& path) {
   const size_t slash = path.rfind('/');
   return slash == std::string::npos || slash + 1 == path.size() ? path : path.substr(slash + 1);
@@ -33,7 +25,7 @@ std::string line_of(const std::vector<record::PythonFrame>& stack) {
   if (stack.empty()) return "";
   const record::PythonFrame* frame = &stack.back();
   for (const record::PythonFrame& one : stack) {
-    if (!is_library(one.file)) frame = &one;
+    if (record::is_own_code(one.file)) frame = &one;
   }
   return base_name(frame->file) + ":" + std::to_string(frame->line) + " " + frame->function;
 }

@@ -30,7 +30,17 @@ TEST(Merge, MatchesFromTheInnermostWhereOuterFramesAreMissing) {
   EXPECT_EQ(merge({{1, true}, {2, true}, {3, true}}, {library(10), loop(11), library(12)}),
             (Stack{1, 2, 10, 3, 12}));
   // The Python stack was cut: a loop without a frame is left out.
-  EXPECT_EQ(merge({{3, true}}, {loop(9), library(10), loop(11), library(12)}), (Stack{10, 3, 12}));
+  EXPECT_EQ(merge({{3, true}}, {loop(9), library(10), loop(11), library(12)}), (Stack{3, 12}));
+}
+
+TEST(Merge, BeginsWithPythonWhereThereIsAny) {
+  EXPECT_EQ(merge({{1, true}}, {library(8), library(9), loop(10), library(11)}), (Stack{1, 11}));
+}
+
+TEST(Merge, LeavesOutWhatHasNoNameBetweenTwoCallsOfTheLoop) {
+  const auto nameless = [](int frame) { return NativePart{frame, false, true, false, true}; };
+  EXPECT_EQ(merge({{1, true}, {2, true}}, {loop(9), nameless(10), library(11), loop(12), nameless(13)}),
+            (Stack{1, 11, 2, 13}));
 }
 
 TEST(Merge, TakesOneOfBothAlone) {
@@ -82,20 +92,6 @@ TEST(Frames, AreTheSameOnlyWhereEverythingIs) {
   EXPECT_EQ(frames.add(frame), first);
   frame.line = 4;
   EXPECT_NE(frames.add(frame), first);
-}
-
-TEST(OwnCode, IsNeitherALibrarysNorTheInterpreters) {
-  for (const char* own : {"/home/ada/train.py", "<string>", "train.py", "/tmp/ipykernel_7/1.py",
-                          "/home/ada/python3.11/train.py", "/srv/lib/python/x.py"}) {
-    EXPECT_TRUE(is_own_code(own)) << own;
-  }
-  for (const char* library :
-       {"/usr/lib/python3/dist-packages/yaml.py",
-        "/home/ada/venv/lib/python3.11/site-packages/x.py", "/usr/lib/python3.11/json/decoder.py",
-        "/opt/py/lib64/python3.9/os.py", "/usr/lib/python311.zip/os.py",
-        "/opt/lib/python3.13t/os.py", "<frozen runpy>", "<oomguard boot>", ""}) {
-    EXPECT_FALSE(is_own_code(library)) << library;
-  }
 }
 
 TEST(Cells, AreNamedByTheirNumberWhereItIsKnown) {

@@ -235,6 +235,7 @@ void put_sites(Builder* out, Made* made, int count) {
     site.allocated_bytes = live * (1 + made->chance.next(6)) + kMiB / 4;
     site.allocated_blocks = site.allocated_bytes.load() / 90'000;
     if (made->chance.next(20) == 0) site.untouched_bytes = live / 3;
+    site.refused_bytes = live - site.untouched_bytes;
     site.state = 1;
   }
 }

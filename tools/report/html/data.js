@@ -21,6 +21,9 @@ for (const line of report.lines) {
 const newest = report.refusals.length ? report.refusals[report.refusals.length - 1] : null;
 const bound = newest ? newest.levels.find(level => level.binds) || null : null;
 
+// Where something was refused most of what was held then is gone when the report is made.
+const atRefusal = report.sites.refused_bytes.some(value => value > 0);
+
 const byId = id => document.getElementById(id);
 
 // make("p", {class: "note"}, "text", node, ...)

@@ -9,7 +9,7 @@ function drawHead() {
       newest ? " \u00b7 " + dateAndTime(newest.at_realtime_ns) :
                " \u00b7 since " + dateAndTime(session.start_realtime_ns));
   byId("headline").textContent = report.headline;
-  const told = report.summary.filter(line => !/^(At:|Held:|More:|Why:| )/.test(line));
+  const told = report.summary.filter(line => !/^(At:|Held:|Lines:|More:|Why:| )/.test(line));
   byId("request").textContent = told.join(" ");
   const why = report.summary.find(line => line.startsWith("Why:"));
   if (why)

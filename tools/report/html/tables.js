@@ -6,12 +6,13 @@ function drawLines() {
     byId("lines-more").remove();
     return;
   }
+  const heldKey = atRefusal ? "refused_bytes" : "live_bytes";
   const columns = [
     {key: "place", label: "Line", text: true, value: line => placeOf(line).toLowerCase()},
     {
-      key: "live_bytes",
-      label: heldWhen[0].toUpperCase() + heldWhen.slice(1),
-      value: line => line.live_bytes
+      key: heldKey,
+      label: atRefusal ? "Held at the refusal" : heldWhen[0].toUpperCase() + heldWhen.slice(1),
+      value: line => line[heldKey]
     },
     {
       key: "untouched_bytes",
@@ -29,8 +30,8 @@ function drawLines() {
   ];
   const frameOf = line => line.frame == null ? null : report.frames[line.frame];
   const placeOf = line => line.frame == null ? "(no frame known)" : frameOf(line).place;
-  const total = report.lines.reduce((sum, line) => sum + Math.max(0, line.live_bytes), 0);
-  let sorted = "live_bytes", descending = true, shown = 40;
+  const total = report.lines.reduce((sum, line) => sum + Math.max(0, line[heldKey]), 0);
+  let sorted = heldKey, descending = true, shown = 40;
   const table = byId("lines"), body = make("tbody");
   const heads = columns.map(column => {
     const button = make("button", {type: "button"}, column.label);
@@ -53,8 +54,8 @@ function drawLines() {
 
   function row(line) {
     const frame = frameOf(line), name = frame && frame.function ? frame.function : "";
-    const held = make("td", {class: "number"}, bytes(line.live_bytes)), bar = make("i");
-    bar.style.width = 100 * Math.max(0, line.live_bytes) / (total || 1) + "%";
+    const held = make("td", {class: "number"}, bytes(line[heldKey])), bar = make("i");
+    bar.style.width = 100 * Math.max(0, line[heldKey]) / (total || 1) + "%";
     held.append(make("span", {class: "share", "aria-hidden": "true"}, bar));
     return make(
         "tr", {class: frame && frame.own ? "own" : ""},
