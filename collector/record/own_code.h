@@ -8,23 +8,30 @@
 
 namespace oomguard::record {
 
+// Without what may throw (substr): the library has no exceptions.
+constexpr bool begins_with(std::string_view text, std::string_view with) {
+  return text.size() >= with.size() &&
+         std::string_view::traits_type::compare(text.data(), with.data(), with.size()) == 0;
+}
+constexpr std::string_view from(std::string_view text, size_t at) {
+  return {text.data() + at, text.size() - at};
+}
+
 // "/lib/python3.11/", "/lib64/python3/", "/lib/python312.zip/", "/lib/python3.13t/".
 constexpr bool is_standard_library(std::string_view file) {
-  constexpr std::string_view kPython = "/python";
   const auto skip_digits = [file](size_t at) {
     while (at < file.size() && file[at] >= '0' && file[at] <= '9') ++at;
     return at;
   };
-  for (size_t at = 0; (at = file.find(kPython, at)) != std::string_view::npos; ++at) {
-    const std::string_view before = file.substr(0, at);
-    if (!before.ends_with("/lib") && !before.ends_with("/lib64")) continue;
-    const size_t version = at + kPython.size();
-    size_t end = skip_digits(version);
-    if (end == version) continue;
-    if (end < file.size() && file[end] == '.') end = skip_digits(end + 1);
-    const std::string_view rest = file.substr(end);
-    for (const std::string_view next : {"/", "zip/", ".zip/", "t/"}) {
-      if (rest.starts_with(next)) return true;
+  for (const std::string_view folder : {"/lib/python", "/lib64/python"}) {
+    for (size_t at = 0; (at = file.find(folder, at)) != std::string_view::npos; ++at) {
+      const size_t version = at + folder.size();
+      size_t end = skip_digits(version);
+      if (end == version) continue;
+      if (end < file.size() && file[end] == '.') end = skip_digits(end + 1);
+      for (const std::string_view next : {"/", "zip/", ".zip/", "t/"}) {
+        if (begins_with(from(file, end), next)) return true;
+      }
     }
   }
   return false;
@@ -35,7 +42,7 @@ constexpr bool is_own_code(std::string_view file) {
   // What the interpreter, this library, attrs and numpy call code that is in no file.
   for (const std::string_view made_up :
        {"<frozen ", "<oomguard ", "<attrs ", "<__array_function__ ", "<template>"}) {
-    if (file.starts_with(made_up)) return false;
+    if (begins_with(file, made_up)) return false;
   }
   for (const std::string_view installed : {"/site-packages/", "/dist-packages/"}) {
     if (file.find(installed) != std::string_view::npos) return false;
