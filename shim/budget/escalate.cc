@@ -45,6 +45,7 @@ constexpr int64_t kRescueStopNs = 200 * kMs;  // where the program would be ende
 // Where nothing came back (threads do not stop, what is left is in use), and twice as long each time.
 constexpr int64_t kBackAgainNs = 250 * kMs;
 constexpr int64_t kMostAgainNs = 60'000 * kMs;
+constexpr Bytes kSinksFast = 8 * kMiB;  // in the time that an exception takes
 constexpr Bytes kRegrown = 256 * 1024;
 constexpr Bytes kRegrownByOthers = 2 * kMiB;  // while all threads of this process stand
 
@@ -140,9 +141,11 @@ Situation Escalation::see(const Look& look) noexcept {
   // Blocks that are lent stand in the ledger as before, and need nothing.
   seen.filling = look.tide.filling() ||
                  (!seen.lent && ledger.in_flight(0, look.now_ns, look::pages()) > look.headroom);
-  // Not before it matters: a program that fills what it was granted just above the line may come to stand a
-  // little under it.
-  seen.creeping = look.tide.creeping() || (look.headroom < end_line(seen) && look.tide.sinking());
+  // Not above half of the reserve: a program that fills what it was granted just above the line may come to
+  // stand a little under it. And only what is fast: a slow exception needs pages, too.
+  const bool sinking =
+      look.tide.sinking() && seen.per_delivery >= kSinksFast && !gate.granted_over_line();
+  seen.creeping = look.tide.creeping() || (look.headroom < seen.reserve / 2 && sinking);
   seen.lendable = may_lend(look);
   seen.grew_since_lending = look.tide.own() > own_at_lending_ + kRegrown;
   return seen;

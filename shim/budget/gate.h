@@ -62,6 +62,9 @@ class Gate {
   // The interpreter has begun to end: it frees what the program holds, and no exception can come any more.
   void set_finishing() noexcept { finishing_.store(true, std::memory_order_relaxed); }
   bool finishing() const noexcept { return finishing_.load(std::memory_order_relaxed); }
+  // An allocator that dies of a refusal stands before this library: what it asks for is granted over the line.
+  void set_granted_over_line() noexcept { granted_over_line_ = true; }
+  bool granted_over_line() const noexcept { return granted_over_line_; }
   void set_mode(Mode mode) noexcept { mode_.store(mode, std::memory_order_release); }
   Mode mode() const noexcept { return mode_.load(std::memory_order_acquire); }
   // After fork, in the child: descriptors of /proc/self belong to the parent, so they are opened
@@ -164,6 +167,7 @@ class Gate {
   std::atomic<bool> finishing_{false};
   options::Values values_;
   bool only_c_ = false;
+  bool granted_over_line_ = false;
   uint32_t cpus_ = 1;
   std::atomic<Bytes> reserve_{0};
   std::atomic<Bytes> blind_{0};

@@ -178,6 +178,7 @@ void say_off(const char* before) noexcept {
 // Its requests arrive, but it could not live with a refusal.
 void say_not_refused(const char* before) noexcept {
   if (before == nullptr || !budget::never_refused(budget::classify_path(before))) return;
+  gate.set_granted_over_line();
   say("oomguard: ", before,
       " comes before this liboomguard.so in LD_PRELOAD: what it asks for cannot be refused, so the "
       "exception comes from a signal instead\n");

