@@ -5,26 +5,42 @@
 
 #include <string.h>
 
+#include <atomic>
+#include <cstdint>
+
 #include "collector/record/layout.h"
 
 namespace oomguard::record {
 
 inline constexpr uint32_t kNoRecord = ~uint32_t{0};
 
-// The index of the first of `count` new records (of strings: bytes), which are zero. kNoRecord where the
-// section is full; then `dropped` counts one more.
+// The index of the first of `count` new records (of strings: bytes), which are zero. kNoRecord where there is
+// no room for them; then `dropped` counts one more.
+inline uint32_t claim(std::atomic<uint32_t>& used, std::atomic<uint32_t>& dropped, uint32_t capacity,
+                      uint32_t count) {
+  uint32_t first = used.load(std::memory_order_relaxed);
+  do {
+    if (first > capacity || count > capacity - first) {
+      dropped.fetch_add(1, std::memory_order_relaxed);
+      return kNoRecord;
+    }
+  } while (!used.compare_exchange_weak(first, first + count, std::memory_order_relaxed));
+  return first;
+}
+
+// The same of a section.
 inline uint32_t claim(const View& view, Section which, uint32_t count = 1) {
   const uint32_t capacity = view.capacity(which);
   if (capacity == 0) return kNoRecord;
   SectionRecord& section = view.section(which);
-  uint32_t used = section.used.load(std::memory_order_relaxed);
-  do {
-    if (used > capacity || count > capacity - used) {
-      section.dropped.fetch_add(1, std::memory_order_relaxed);
-      return kNoRecord;
-    }
-  } while (!section.used.compare_exchange_weak(used, used + count, std::memory_order_relaxed));
-  return used;
+  return claim(section.used, section.dropped, capacity, count);
+}
+
+// How many records of a section were claimed; the newest may not be written yet.
+inline uint32_t claimed(const View& view, Section which) {
+  const uint32_t used = view.section(which).used.load(std::memory_order_acquire);
+  const uint32_t capacity = view.capacity(which);
+  return used < capacity ? used : capacity;
 }
 
 // A new string of `length` bytes, cut off after kLongestString; its id, 0 ("") where there is no room.

@@ -39,9 +39,7 @@ int64_t size_of(int folder, const char* name) noexcept {
 }
 
 uint32_t known_files(const record::View& view) noexcept {
-  const uint32_t used = view.section(Section::kModelFiles).used.load(std::memory_order_acquire);
-  const uint32_t capacity = view.capacity(Section::kModelFiles);
-  const uint32_t count = used < capacity ? used : capacity;
+  const uint32_t count = record::claimed(view, Section::kModelFiles);
   return count < kMost ? count : kMost;
 }
 

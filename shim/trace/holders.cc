@@ -7,7 +7,7 @@
 #include <atomic>
 
 #include "collector/probe/syscall.h"
-#include "collector/record/layout.h"
+#include "collector/record/append.h"
 #include "shim/budget/ledger.h"
 #include "shim/core/copy_text.h"
 #include "shim/core/session.h"
@@ -32,15 +32,10 @@ struct Line {
 constinit Line g_lines[kLines] = {};
 constinit std::atomic<bool> g_busy{false};
 
-uint32_t used(const record::View& view, Section section) noexcept {
-  const record::SectionRecord& record = view.section(section);
-  return std::min(record.used.load(std::memory_order_acquire), record.capacity);
-}
-
 // The frame that stands for a stack: index + 1, 0 where it has none.
 uint32_t frame_of(const record::View& view, uint32_t node) noexcept {
-  const uint32_t nodes = used(view, Section::kNodes);
-  const uint32_t frames = used(view, Section::kFrames);
+  const uint32_t nodes = record::claimed(view, Section::kNodes);
+  const uint32_t frames = record::claimed(view, Section::kFrames);
   uint32_t first = 0;
   for (uint32_t depth = 0; node != 0 && node < nodes && depth < kDeepest; ++depth) {
     const uint32_t frame = view.nodes[node].frame.load(std::memory_order_acquire) & ~record::kEntry;
@@ -65,7 +60,7 @@ void add(uint32_t frame, int64_t bytes) noexcept {
 // Returns the sum of all, and leaves each stack's bytes with it: most of it is gone when the report is read.
 int64_t sum_up(const record::View& view) noexcept {
   int64_t sum = 0;
-  const uint32_t sites = used(view, Section::kSites);
+  const uint32_t sites = record::claimed(view, Section::kSites);
   for (uint32_t i = 0; i < sites; ++i) {
     record::SiteRecord& site = view.sites[i];
     if (site.state.load(std::memory_order_acquire) != 1) continue;
@@ -97,7 +92,7 @@ void name(const record::View& view, const Line& line, record::HolderRecord* out)
   if (frame.kind.load(kRelaxed) == static_cast<uint32_t>(record::FrameKind::kPython)) {
     copy_end(out->file, view.strings + frame.file);
     copy_text(out->function, sizeof out->function, view.strings + frame.function);
-  } else if (frame.file != 0 && frame.file <= used(view, Section::kModules)) {
+  } else if (frame.file != 0 && frame.file <= record::claimed(view, Section::kModules)) {
     copy_end(out->file, view.strings + view.modules[frame.file - 1].path);
   }
 }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "collector/record/append.h"
 #include "shim/trace/loaded_object.h"
 #include "shim/trace/program_headers.h"
 
@@ -89,13 +90,8 @@ uint32_t find_recorded(const LoadedObject& object, const Facts& facts) {
 }
 
 uint32_t add(const LoadedObject& object, const Facts& facts) {
-  uint32_t index = g_target.used->load(kRelaxed);
-  do {
-    if (index >= g_target.capacity) {
-      g_target.dropped->fetch_add(1, kRelaxed);
-      return 0;
-    }
-  } while (!g_target.used->compare_exchange_weak(index, index + 1, kRelaxed));
+  const uint32_t index = record::claim(*g_target.used, *g_target.dropped, g_target.capacity, 1);
+  if (index == record::kNoRecord) return 0;
   record::ModuleRecord& record = g_target.records[index];
   record.start = object.start;
   record.end = object.end;

@@ -92,7 +92,8 @@ int64_t choose(Countdown* countdown, uint64_t size, uint64_t* left) noexcept {
     return 0;
   }
   if (countdown->mean_bytes == 0) begin(countdown, left);
-  if (size >= exact_from(countdown->mean_bytes)) return static_cast<int64_t>(size);  // the way to the next is as long as before
+  // The way to the next sample stays as long as it was.
+  if (size >= exact_from(countdown->mean_bytes)) return static_cast<int64_t>(size);
   if (size < *left) {
     *left -= size;
     return 0;

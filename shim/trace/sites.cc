@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "collector/record/layout.h"
+#include "collector/record/append.h"
 #include "collector/record/own_code.h"
 #include "shim/core/session.h"
 #include "shim/trace/index.h"
@@ -27,19 +27,6 @@ constinit Index<(1 << 18)> g_nodes;
 constinit Index<(1 << 15)> g_sites;
 constinit Index<(1 << 15)> g_strings;
 
-// A place for one more record of a section: its index, or `none` where it is full.
-constexpr uint32_t kNone = UINT32_MAX;
-uint32_t take(record::SectionRecord& section, uint32_t count) noexcept {
-  uint32_t used = section.used.load(kRelaxed);
-  do {
-    if (count > section.capacity || used > section.capacity - count) {
-      section.dropped.fetch_add(1, kRelaxed);
-      return kNone;
-    }
-  } while (!section.used.compare_exchange_weak(used, used + count, kRelaxed));
-  return used;
-}
-
 uint32_t string_id(const char* text) noexcept {
   const record::View& view = session::view();
   const size_t length = strnlen(text, record::kLongestString);
@@ -52,10 +39,8 @@ uint32_t string_id(const char* text) noexcept {
         return memcmp(view.strings + id, text, length) == 0 && view.strings[id + length] == '\0';
       },
       [&]() -> uint32_t {
-        const uint32_t id = take(view.section(Section::kStrings), static_cast<uint32_t>(length + 1));
-        if (id == kNone || id > g_strings.kMostNumber) return 0;
-        memcpy(view.strings + id, text, length);  // the section is zero: it ends by itself
-        return id;
+        const uint32_t id = record::add_string(view, text, length);
+        return id <= g_strings.kMostNumber ? id : 0;
       });
 }
 
@@ -81,8 +66,8 @@ uint32_t frame_number(const record::View& view, const FrameText& text) noexcept 
                frame.offset == text.offset;
       },
       [&]() -> uint32_t {
-        const uint32_t index = take(view.section(Section::kFrames), 1);
-        if (index == kNone) return 0;
+        const uint32_t index = record::claim(view, Section::kFrames);
+        if (index == record::kNoRecord) return 0;
         record::FrameRecord& frame = view.frames[index];
         frame.line = text.line;
         frame.file = text.file;
@@ -122,8 +107,8 @@ uint32_t node_number(const record::View& view, uint32_t parent, uint32_t frame) 
         return node.frame.load(std::memory_order_acquire) == frame && node.parent == parent;
       },
       [&]() -> uint32_t {
-        const uint32_t index = take(view.section(Section::kNodes), 1);
-        if (index == kNone || index > g_nodes.kMostNumber) return 0;
+        const uint32_t index = record::claim(view, Section::kNodes);
+        if (index == record::kNoRecord || index > g_nodes.kMostNumber) return 0;
         view.nodes[index].parent = parent;
         view.nodes[index].frame.store(frame, std::memory_order_release);
         return index;
@@ -195,8 +180,8 @@ uint32_t native_leaf(const record::View& view, const Stack& stack) noexcept {
                site.native_node == native;
       },
       [&]() -> uint32_t {
-        const uint32_t index = take(view.section(Section::kSites), 1);
-        if (index == kNone) return 0;
+        const uint32_t index = record::claim(view, Section::kSites);
+        if (index == record::kNoRecord) return 0;
         record::SiteRecord& site = view.sites[index];
         site.python_node = python;
         site.native_node = native;
@@ -243,7 +228,7 @@ void count_allocated(uint32_t site, int64_t bytes, int64_t blocks) noexcept {
 
 void reset_untouched() noexcept {
   const record::View& view = session::view();
-  const uint32_t used = view.section(Section::kSites).used.load(kRelaxed);
+  const uint32_t used = record::claimed(view, Section::kSites);
   for (uint32_t i = 0; i < used; ++i) {
     // Not written where it is 0: pages that nothing changed stay clean.
     if (view.sites[i].untouched_bytes.load(kRelaxed) != 0) view.sites[i].untouched_bytes.store(0, kRelaxed);
