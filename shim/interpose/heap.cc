@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <algorithm>
+
 #include "shim/budget/block_filter.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/ledger.h"
@@ -30,10 +32,18 @@ void* refused() noexcept {
   return nullptr;
 }
 
+// Above it a block mostly is a mapping of its own, above whatever was recorded first: nothing is won.
+constexpr size_t kMostToMove = 128 * 1024;
+
+// Where `free` recognises it (block_filter.h). nullptr where the call may go its usual way.
+void* sampled_block(size_t size) noexcept {
+  return real.memalign(budget::BlockFilter::kMark, size);
+}
+
 OOMGUARD_COLD void* cold_malloc(size_t size, const void* caller) noexcept {
   Admission admission(RequestKind::kMalloc, size, caller);
   if (!admission.granted()) return refused();
-  void* block = admission.is_sampled(size) ? real.memalign(budget::BlockFilter::kMark, size) : nullptr;
+  void* block = admission.is_sampled(size) ? sampled_block(size) : nullptr;
   if (block == nullptr) block = real.malloc(size);
   admission.block(block, size, true);
   return block;
@@ -43,7 +53,8 @@ OOMGUARD_COLD void* cold_calloc(size_t count, size_t size, size_t total,
                                 const void* caller) noexcept {
   Admission admission(RequestKind::kCalloc, total, caller);
   if (!admission.granted()) return refused();
-  void* block = real.calloc(count, size);
+  void* block = admission.is_sampled(total) && total <= kMostToMove ? sampled_block(total) : nullptr;
+  block = block != nullptr ? memset(block, 0, total) : real.calloc(count, size);
   admission.block(block, total, true);
   return block;
 }
@@ -112,6 +123,15 @@ void* realloc_any(void* old, size_t size) noexcept {
   return real.realloc(old, size);
 }
 
+void* realloc_sampled(void* old, size_t size) noexcept {
+  if (size == 0 || size > kMostToMove || spill::has_lent()) return nullptr;
+  void* block = sampled_block(size);
+  if (block == nullptr) return nullptr;
+  memcpy(block, old, std::min(real.malloc_usable_size(old), size));
+  real.free(old);
+  return block;
+}
+
 OOMGUARD_COLD void* cold_realloc(void* old, size_t size, const void* caller) noexcept {
   if (old == nullptr) return cold_malloc(size, caller);
   if (in_bootstrap_arena(old)) return realloc_from_arena(old, size);
@@ -120,7 +140,8 @@ OOMGUARD_COLD void* cold_realloc(void* old, size_t size, const void* caller) noe
   budget::Block before;
   const bool known = ledger.remove(reinterpret_cast<uintptr_t>(old), &before);
   if (!known) trace::forget(old);
-  void* block = realloc_any(old, size);
+  void* block = admission.is_sampled(size) ? realloc_sampled(old, size) : nullptr;
+  if (block == nullptr) block = realloc_any(old, size);
   if (block != nullptr) {
     admission.block(block, size, true);
   } else if (known && size != 0) {

@@ -22,7 +22,10 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr uint64_t kExactFrom = 1024 * 1024;
 constexpr uint64_t kMostMean = uint64_t{1} << 30;
 // Stacks may take one part in so many of a thread's time.
-constexpr int64_t kShareOfTime = 40;
+constexpr int64_t kShareOfTime = 100;
+// What the program's next steps lose, because reading a stack took their place in the caches: measured as
+// the difference of a whole loop's time.
+constexpr int64_t kCachesNs = 1500;
 constexpr int64_t kTypicalCostNs = 2000;
 constexpr uint64_t kMeasuredOneIn = 8;
 
@@ -51,7 +54,7 @@ void begin(Countdown* countdown, uint64_t* left) noexcept {
 void adapt(Countdown* countdown, int64_t now_ns) noexcept {
   const uint64_t base = g_mean.load(kRelaxed);
   const int64_t apart_ns = now_ns - countdown->captured_ns;
-  const int64_t fair_ns = kShareOfTime * g_cost_ns.load(kRelaxed);
+  const int64_t fair_ns = kShareOfTime * (g_cost_ns.load(kRelaxed) + kCachesNs);
   uint64_t mean = countdown->mean_bytes;
   if (apart_ns < fair_ns / 2 && mean < kMostMean) {
     mean *= 2;

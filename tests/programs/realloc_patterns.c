@@ -1,6 +1,6 @@
 // Growth by realloc in all its shapes, with contents checked: one block growing by a factor, many
 // that shrink and grow in turn across the border to blocks with a mapping of their own, aligned
-// blocks that are grown, growth in a thread of what another made.
+// blocks that are grown, growth in a thread of what another made; and calloc's zeroes.
 #include <malloc.h>
 #include <pthread.h>
 
@@ -51,6 +51,19 @@ static void grow_aligned(void) {
   }
 }
 
+// What calloc returns is zero, also where others' blocks were.
+static void clear_used(uint32_t state) {
+  for (int i = 0; i < 3000; ++i) {
+    const size_t size = next_random(&state) % (i % 10 == 0 ? 300000 : 20000) + 1;
+    char* used = malloc(size);
+    fill(used, size, 7);
+    free(used);
+    char* clear = calloc(size, 1);
+    EXPECT(clear != NULL && clear[0] == 0 && memcmp(clear, clear + 1, size - 1) == 0);
+    free(clear);
+  }
+}
+
 static void* in_thread(void* block) {
   char* grown = realloc(block, 7 << 20);
   EXPECT(grown != NULL && holds(grown, 4 << 20, 9));
@@ -61,6 +74,7 @@ static void* in_thread(void* block) {
 int main(void) {
   grow_one();
   churn_many(1);
+  clear_used(5);
   grow_aligned();
   char* block = malloc(4 << 20);
   fill(block, 4 << 20, 9);

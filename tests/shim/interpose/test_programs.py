@@ -74,6 +74,12 @@ def test_is_as_bare_where_it_is_not_the_run_program(name, command, bare, library
     assert bare(*command(name), LD_PRELOAD=str(library)) == bare(*command(name))
 
 
+# Sampled blocks are placed where `free` knows them, by another function of the heap than the one called.
+@pytest.mark.parametrize("name", ["realloc_patterns", "every_hook", "before_main", "thread_storm"])
+def test_is_as_bare_where_nearly_every_block_is_sampled(name, command, bare, guarded):
+    assert guarded(*command(name), OOMGUARD_SAMPLE="4KiB") == bare(*command(name))
+
+
 @pytest.mark.parametrize("children", ["python", "all", "none"])
 @pytest.mark.parametrize("name", ["no_env", "vfork_exec", "fork_threads"])
 def test_is_as_bare_with_every_choice_of_children(name, children, command, bare, guarded):
