@@ -121,6 +121,9 @@ void put_request_numbers(LineBuffer* out, const RefusalRecord& refusal) {
   out->text("  large blocks     ").number(refusal.recorded_blocks).text(", together ");
   put_size(out, refusal.recorded_bytes);
   out->end_line();
+  if (refusal.attributed_bytes >= 0) {
+    put_row(out, "attributed       ", refusal.attributed_bytes, "  filled, and of a known call stack");
+  }
 }
 
 void put_levels(LineBuffer* out, const Facts& facts) {

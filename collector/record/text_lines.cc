@@ -6,9 +6,8 @@
 namespace oomguard::record {
 namespace {
 
-bool is_module(const HolderRecord& holder) {
-  return holder.line == 0 && holder.function[0] == '\0' && strstr(holder.file, ".so") != nullptr;
-}
+// Code that is not Python has neither.
+bool is_module(const HolderRecord& holder) { return holder.line == 0 && holder.function[0] == '\0'; }
 
 // A cell is named as the notebook names it, anything else by its file without the folders.
 void put_place(LineBuffer* out, const HolderRecord& holder) {
@@ -21,7 +20,8 @@ void put_place(LineBuffer* out, const HolderRecord& holder) {
     put_module(out, file, capacity);
     return;
   } else {
-    out->name(file, capacity).text(":").number(holder.line);
+    out->name(file, capacity);
+    if (holder.line != 0) out->text(":").number(holder.line);
   }
   if (holder.function[0] != '\0' && strcmp(holder.function, "<module>") != 0) {
     out->text(" ").name(holder.function, sizeof(holder.function));

@@ -74,6 +74,17 @@ def test_bytes_by_line_are_those_of_the_stacks(report):
     assert held == sorted(held, reverse=True)
 
 
+def test_a_refusals_holders_are_those_of_its_record(tool, flight, report):
+    last = report["refusals"][-1]
+    assert last["holders"] == [
+        {"bytes": 3 * GiB, "file": "cell [2]", "line": 5, "function": "<module>", "own": True},
+        {"bytes": GiB, "file": "/home/ada/torch/lib/libtorch_cpu.so", "line": 0, "function": "", "own": False}]
+    assert last["attributed_bytes"] == 5 * GiB + GiB // 5
+    text = tool("report", flight).stdout
+    assert "Lines: cell [2] line 5 \N{EM DASH} 3.0 GiB\n       PyTorch: libtorch_cpu.so \N{EM DASH} 1.0 GiB\n" in text
+    assert "attributed       5.2 GiB" in text
+
+
 def test_own_code_is_told_from_libraries(report):
     files = {frame["file"]: frame["own"] for frame in report["frames"] if frame["kind"] == "python"}
     for file, own in files.items():

@@ -81,6 +81,19 @@ Json neighbours_json(const record::RefusalRecord& refusal) {
   return neighbours;
 }
 
+Json holders_json(const record::RefusalRecord& refusal) {
+  Json holders = Json::array();
+  for (uint32_t i = 0; i < refusal.holder_count; ++i) {
+    const record::HolderRecord& holder = refusal.holders[i];
+    holders.push_back({{"bytes", holder.bytes},
+                       {"file", holder.file},
+                       {"line", holder.line},
+                       {"function", holder.function},
+                       {"own", holder.own_code != 0}});
+  }
+  return holders;
+}
+
 Json refusal_json(const record::RefusalRecord& refusal) {
   return {{"number", refusal.sequence.load()},
           {"incident", refusal.incident},
@@ -105,6 +118,7 @@ Json refusal_json(const record::RefusalRecord& refusal) {
           {"recorded_bytes", refusal.recorded_bytes},
           {"recorded_blocks", refusal.recorded_blocks},
           {"attributed_bytes", number_or_null(refusal.attributed_bytes, -1)},
+          {"holders", holders_json(refusal)},
           {"ancestors_hidden", refusal.ancestors_hidden != 0},
           {"levels", levels_json(refusal)},
           {"blocks", blocks_json(refusal)},

@@ -206,8 +206,8 @@ std::string place_of(const record::Flight& flight, const Frame& frame) {
   if (frame.module < 0 || static_cast<size_t>(frame.module) >= modules.size()) {
     return hexadecimal(frame.offset);
   }
-  return last_part(modules[static_cast<size_t>(frame.module)].path) + "+" +
-         hexadecimal(frame.offset);
+  const std::string module = last_part(modules[static_cast<size_t>(frame.module)].path);
+  return frame.offset == 0 ? module : module + "+" + hexadecimal(frame.offset);
 }
 
 std::string label_of(const record::Flight& flight, const Frame& frame) {

@@ -51,6 +51,7 @@ inline void fill_refusal(RefusalRecord* refusal) {
   refusal->anonymous_bytes = kGiB * 52 / 10;
   refusal->recorded_bytes = 4 * kGiB;
   refusal->recorded_blocks = 3;
+  refusal->attributed_bytes = kGiB * 45 / 10;
   strcpy(refusal->module, "_multiarray_umath.cpython-311-x86_64-linux-gnu.so");
   strcpy(refusal->thread_name, "python3");
   refusal->level_count = 2;

@@ -115,6 +115,19 @@ TEST_F(Text, UsesMebibytesBelowALimitOfOneGibibyte) {
   EXPECT_EQ(text.find("GiB"), std::string::npos);
 }
 
+TEST_F(Text, NamesLinesOfCodeAsFarAsTheyAreKnown) {
+  refusal().holder_count = 3;
+  refusal().holders[0] = {3 * kGiB, 12, 1, "/home/me/train.py", "load"};
+  refusal().holders[1] = {kGiB, 0, 0, "/usr/bin/python3.11", ""};
+  refusal().holders[2] = {kGiB / 2, 0, 0, "/home/me/lib/x.py", "made"};
+  EXPECT_NE(rendered(Audience::kCell)
+                .find("Lines: train.py:12 load \u2014 3.0 GiB\n"
+                      "       Python \u2014 1.0 GiB\n"
+                      "       x.py made \u2014 0.5 GiB\n"),
+            std::string::npos)
+      << rendered(Audience::kCell);
+}
+
 TEST_F(Text, GroupsBlocksByTheModuleThatAsked) {
   strcpy(refusal().blocks[0].module, "other.so");
   refusal().blocks[1].touched_bytes = 0;  // granted, but nothing of it is there
@@ -140,7 +153,7 @@ TEST_F(Text, HoldsEveryNumberInTheFullReport) {
         "2023-11-14 22:13:20.123 UTC, process 4242, thread 4243 (python3)",
         "Number:  3 of 3, incident 2", "request          1.5 GiB", "headroom         614 MiB",
         "reserve          96 MiB", "in flight        7 MiB", "pending          5 MiB",
-        "large blocks     3, together 4.0 GiB",
+        "large blocks     3, together 4.0 GiB", "attributed       4.5 GiB",
         "* container /sys/fs/cgroup/memory/x: limit 6.0 GiB",
         "  this machine's memory: limit 24.0 GiB, usage 7.0 GiB",
         "2.0 GiB, filled 2.0 GiB, 1.2 s old, by PyTorch: libtorch_cpu.so", "812 python 205 MiB"}) {

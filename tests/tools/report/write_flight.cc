@@ -17,6 +17,7 @@
 
 #include "collector/probe/probe.h"
 #include "collector/record/layout.h"
+#include "collector/record/own_code.h"
 
 namespace {
 
@@ -70,6 +71,7 @@ class Builder {
     frame.function = string(function);
     frame.line = line;
     frame.first_line = line > 4 ? line - 4 : 1;
+    frame.own_code = is_own_code(file) ? 1 : 0;
     frame.kind = static_cast<uint32_t>(FrameKind::kPython);
     return at->second;
   }
@@ -295,6 +297,12 @@ void put_refusal(RefusalRecord* refusal, uint64_t number, int64_t at_ns) {
   refusal->neighbour_count = 2;
   refusal->neighbours[0] = {12153, 1, kGiB * 31 / 100, "python"};
   refusal->neighbours[1] = {900, 0, kGiB * 8 / 100, "</script><b>node"};
+  if (number == 3) {
+    refusal->holder_count = 2;
+    refusal->holders[0] = {3 * kGiB, 5, 1, "cell [2]", "<module>"};
+    refusal->holders[1] = {kGiB, 0, 0, "/home/ada/torch/lib/libtorch_cpu.so", ""};
+    refusal->attributed_bytes = kGiB * 52 / 10;
+  }
   refusal->sequence = number;
 }
 
