@@ -39,6 +39,7 @@ struct PythonFrame {
   uint32_t line = 0;               // 0 unknown
   uint32_t first_line = 0;         // of the function
   bool entry = false;              // kEntry
+  bool own = false;                // of the person's own code, as the process judged it (own_code.h)
 };
 
 struct NativeFrame {

@@ -169,7 +169,8 @@ std::vector<PythonFrame> Flight::python_stack(const Site& site) const {
   std::vector<PythonFrame> stack;
   walk(site.python_node, [&](const FrameRecord& frame, bool entry) {
     if (frame.kind.load() != static_cast<uint32_t>(FrameKind::kPython)) return;
-    stack.push_back({text(frame.file), text(frame.function), frame.line, frame.first_line, entry});
+    stack.push_back({text(frame.file), text(frame.function), frame.line, frame.first_line, entry,
+                     frame.own_code != 0});
   });
   std::reverse(stack.begin(), stack.end());
   return stack;

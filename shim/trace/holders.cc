@@ -25,14 +25,19 @@ constexpr size_t kLines = 2048;
 constexpr int kMostWaits = 50;  // of 0.1 ms
 constexpr int64_t kWorthALine = 1024 * 1024;
 
+// What a line's key is: the index + 1 of its Python frame; of code that is not Python, of its module with
+// this. 0: none.
+constexpr uint32_t kIsModule = uint32_t{1} << 31;
+
 struct Line {
-  uint32_t frame;  // index + 1, 0 none
+  uint32_t key;
   int64_t bytes;
 };
 constinit Line g_lines[kLines] = {};
 constinit std::atomic<bool> g_busy{false};
 
-// The frame that stands for a stack: index + 1, 0 where it has none.
+// The frame that stands for a stack, the innermost of the person's own or else the innermost (the commands go
+// by the same rule, tools/report/lines.h): index + 1, 0 where it has none.
 uint32_t frame_of(const record::View& view, uint32_t node) noexcept {
   const uint32_t nodes = record::claimed(view, Section::kNodes);
   const uint32_t frames = record::claimed(view, Section::kFrames);
@@ -47,11 +52,19 @@ uint32_t frame_of(const record::View& view, uint32_t node) noexcept {
   return first;
 }
 
-void add(uint32_t frame, int64_t bytes) noexcept {
+uint32_t key_of(const record::View& view, const record::SiteRecord& site) noexcept {
+  const uint32_t python = frame_of(view, site.python_node);
+  if (python != 0) return python;
+  const uint32_t native = frame_of(view, site.native_node);
+  const uint32_t module = native == 0 ? 0 : view.frames[native - 1].file;
+  return module != 0 && module <= record::claimed(view, Section::kModules) ? kIsModule | module : 0;
+}
+
+void add(uint32_t key, int64_t bytes) noexcept {
   for (size_t i = 0; i < 32; ++i) {
-    Line& line = g_lines[(frame * 2654435761u + i) % kLines];
-    if (line.frame != 0 && line.frame != frame) continue;
-    line.frame = frame;
+    Line& line = g_lines[(key * 2654435761u + i) % kLines];
+    if (line.key != 0 && line.key != key) continue;
+    line.key = key;
     line.bytes += bytes;
     return;
   }
@@ -69,9 +82,8 @@ int64_t sum_up(const record::View& view) noexcept {
     if (site.refused_bytes.load(kRelaxed) != bytes) site.refused_bytes.store(bytes, kRelaxed);
     if (bytes == 0) continue;
     sum += bytes;
-    uint32_t frame = frame_of(view, site.python_node);
-    if (frame == 0) frame = frame_of(view, site.native_node);
-    if (frame != 0) add(frame, bytes);
+    const uint32_t key = key_of(view, site);
+    if (key != 0) add(key, bytes);
   }
   return sum;
 }
@@ -84,17 +96,18 @@ void copy_end(char (&out)[N], const char* text) noexcept {
 }
 
 void name(const record::View& view, const Line& line, record::HolderRecord* out) noexcept {
-  const record::FrameRecord& frame = view.frames[line.frame - 1];
   out->bytes = line.bytes;
+  if ((line.key & kIsModule) != 0) {
+    out->line = out->own_code = 0;
+    out->function[0] = '\0';
+    copy_end(out->file, view.strings + view.modules[(line.key & ~kIsModule) - 1].path);
+    return;
+  }
+  const record::FrameRecord& frame = view.frames[line.key - 1];
   out->line = frame.line;
   out->own_code = frame.own_code;
-  out->file[0] = out->function[0] = '\0';
-  if (frame.kind.load(kRelaxed) == static_cast<uint32_t>(record::FrameKind::kPython)) {
-    copy_end(out->file, view.strings + frame.file);
-    copy_text(out->function, sizeof out->function, view.strings + frame.function);
-  } else if (frame.file != 0 && frame.file <= record::claimed(view, Section::kModules)) {
-    copy_end(out->file, view.strings + view.modules[frame.file - 1].path);
-  }
+  copy_end(out->file, view.strings + frame.file);
+  copy_text(out->function, sizeof out->function, view.strings + frame.function);
 }
 
 void update_untouched(int64_t now_ns, const probe::Residency* pages) noexcept {

@@ -65,23 +65,18 @@ Held& Held::operator+=(const Held& other) {
   return *this;
 }
 
-int frame_of_line(const Frames& frames, const std::vector<int>& python,
-                  const std::vector<int>& native) {
-  for (size_t i = python.size(); i-- > 0;) {
-    if (frames[python[i]].own) return python[i];
+int frame_of_line(const std::vector<record::PythonFrame>& stack) {
+  for (size_t i = stack.size(); i-- > 0;) {
+    if (stack[i].own) return static_cast<int>(i);
   }
-  if (!python.empty()) return python.back();
-  return native.empty() ? -1 : native.back();
+  return static_cast<int>(stack.size()) - 1;
 }
 
-std::vector<Line> sum_by_line(const Frames& frames, const Stacks& python, const Stacks& native,
-                              const std::vector<SiteStacks>& sites, int64_t Held::* by) {
+std::vector<Line> sum_by_line(const std::vector<SiteStacks>& sites, int64_t Held::* by) {
   std::map<int, Line> by_frame;
   for (const SiteStacks& site : sites) {
-    const int frame =
-        frame_of_line(frames, python.frames_of(site.python), native.frames_of(site.native));
-    Line& line = by_frame[frame];
-    line.frame = frame;
+    Line& line = by_frame[site.line];
+    line.frame = site.line;
     ++line.stacks;
     line.held += site.held;
   }

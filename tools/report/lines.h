@@ -11,13 +11,12 @@
 
 namespace oomguard::tools {
 
-// The frame that a stack counts for (see Line); -1 for an empty one.
-int frame_of_line(const Frames& frames, const std::vector<int>& python_outermost_first,
-                  const std::vector<int>& native_outermost_first);
+// Which frame of a Python stack its bytes count for: the innermost of the person's own code, else the
+// innermost; -1 for an empty stack. The process goes by the same rule at a refusal (shim/trace/holders.cc).
+int frame_of_line(const std::vector<record::PythonFrame>& outermost_first);
 
-// One Line for each such frame, most of `by` first, without their texts.
-std::vector<Line> sum_by_line(const Frames& frames, const Stacks& python, const Stacks& native,
-                              const std::vector<SiteStacks>& sites, int64_t Held::* by);
+// One Line for each frame that sites count for, most of `by` first, without their texts.
+std::vector<Line> sum_by_line(const std::vector<SiteStacks>& sites, int64_t Held::* by);
 
 // Line `number` (from 1) of a source file, without the space around it, secrets masked, at most 200
 // bytes. "" unless the file is a regular one of this user's, that nobody has changed after

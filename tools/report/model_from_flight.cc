@@ -3,7 +3,6 @@
 #include <map>
 #include <utility>
 
-#include "collector/record/own_code.h"
 #include "collector/record/text.h"
 #include "collector/record/text_parts.h"
 #include "tools/report/fits.h"
@@ -65,13 +64,7 @@ void put_words(const record::Flight& flight, Report* report) {
 std::vector<PythonPart> add_python(const std::vector<record::PythonFrame>& stack, Frames* frames) {
   std::vector<PythonPart> parts;
   for (const record::PythonFrame& one : stack) {
-    Frame frame;
-    frame.python = true;
-    frame.own = record::is_own_code(one.file);
-    frame.line = static_cast<int>(std::min<uint32_t>(one.line, INT32_MAX));
-    frame.file = one.file;
-    frame.function = one.function;
-    parts.push_back({frames->add(frame), one.entry});
+    parts.push_back({frames->add(frame_of(one)), one.entry});
   }
   return parts;
 }
@@ -122,9 +115,15 @@ std::vector<int> frames_of(const std::vector<Part>& parts) {
 void put_stacks(const record::Flight& flight, Report* report) {
   NativeSide native_side(flight, &report->frames);
   for (const record::Site& site : flight.sites()) {
-    const auto python = add_python(flight.python_stack(site), &report->frames);
+    const std::vector<record::PythonFrame> calls = flight.python_stack(site);
+    const auto python = add_python(calls, &report->frames);
     const auto native = native_side.add(flight.native_stack(site));
     SiteStacks stacks;
+    if (!calls.empty()) {
+      stacks.line = python[static_cast<size_t>(frame_of_line(calls))].frame;
+    } else if (!native.empty()) {
+      stacks.line = native.back().frame;
+    }
     stacks.python = report->python.add(frames_of(python));
     stacks.native = report->native.add(frames_of(native));
     stacks.merged = report->merged.add(merge(python, native));
@@ -153,8 +152,7 @@ int64_t last_seen_seconds(const record::Flight& flight) {
 }
 
 void put_lines(const record::Flight& flight, Report* report) {
-  report->lines = sum_by_line(report->frames, report->python, report->native, report->sites,
-                               report->held);
+  report->lines = sum_by_line(report->sites, report->held);
   const int64_t seen = last_seen_seconds(flight);
   for (size_t i = 0; i < report->lines.size() && i < kLinesWithSource; ++i) {
     Line& line = report->lines[i];
@@ -192,6 +190,16 @@ int64_t realtime_of(const record::FlightHeader& header, int64_t monotonic_ns) {
   return at;
 }
 
+Frame frame_of(const record::PythonFrame& from) {
+  Frame frame;
+  frame.python = true;
+  frame.own = from.own;
+  frame.line = static_cast<int>(std::min<uint32_t>(from.line, INT32_MAX));
+  frame.file = from.file;
+  frame.function = from.function;
+  return frame;
+}
+
 std::string place_of(const record::Flight& flight, const Frame& frame) {
   if (frame.python) {
     const std::string cell = cell_name(frame.file);
@@ -208,6 +216,11 @@ std::string place_of(const record::Flight& flight, const Frame& frame) {
   }
   const std::string module = last_part(modules[static_cast<size_t>(frame.module)].path);
   return frame.offset == 0 ? module : module + "+" + hexadecimal(frame.offset);
+}
+
+std::string line_name(const record::Flight& flight, const Frame& frame) {
+  const bool named = !frame.function.empty() && frame.function != "<module>";
+  return place_of(flight, frame) + (named ? " " + frame.function : "");
 }
 
 std::string label_of(const record::Flight& flight, const Frame& frame) {

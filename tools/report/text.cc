@@ -32,8 +32,7 @@ void put_warning(const record::FlightHeader& header, PageText* page) {
 // "  2.3 GiB  train.py:41 load_batches", and the line itself below.
 void put_line(const Report& report, const Line& line, PageText* page) {
   const Frame* frame = line.frame < 0 ? nullptr : &report.frames[line.frame];
-  std::string place = frame == nullptr ? "(no frame known)" : place_of(*report.flight, *frame);
-  if (frame != nullptr && !frame->function.empty()) place += " " + frame->function;
+  std::string place = frame == nullptr ? "(no frame known)" : line_name(*report.flight, *frame);
   std::string text = right(size_of(line.held.*report.held), 11) + "  ";
   if (report.held == &Held::live_bytes && line.held.untouched_bytes > line.held.live_bytes / 20) {
     place += ", " + size_of(line.held.untouched_bytes) + " not filled yet";

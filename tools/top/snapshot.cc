@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
-#include "collector/record/own_code.h"
 #include "collector/record/sessions.h"
 #include "tools/command/printable.h"
 #include "tools/report/amount.h"
+#include "tools/report/lines.h"
 
 namespace oomguard::tools {
 namespace {
@@ -15,19 +16,15 @@ constexpr int64_t kGrowthNs = 3'000'000'000;
 constexpr size_t kSitesLooked = 500;  // the largest; what a screen has room for is among them
 constexpr size_t kLineWidth = 44;
 
-std::string base_name(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos || slash + 1 == path.size() ? path : path.substr(slash + 1);
-}
-
-// The innermost line of the person's own, else the innermost of all.
-std::string line_of(const std::vector<record::PythonFrame>& stack) {
-  if (stack.empty()) return "";
-  const record::PythonFrame* frame = &stack.back();
-  for (const record::PythonFrame& one : stack) {
-    if (record::is_own_code(one.file)) frame = &one;
-  }
-  return base_name(frame->file) + ":" + std::to_string(frame->line) + " " + frame->function;
+// What the site counts for, without the names of native code: of that the module stands for all.
+std::optional<Frame> line_of(const record::Flight& flight, const record::Site& site) {
+  const std::vector<record::PythonFrame> python = flight.python_stack(site);
+  if (!python.empty()) return frame_of(python[static_cast<size_t>(frame_of_line(python))]);
+  const std::vector<record::NativeFrame> native = flight.native_stack(site);
+  if (native.empty() || native.back().module < 0) return std::nullopt;
+  Frame module;
+  module.module = native.back().module;
+  return module;
 }
 
 void find_line(const record::Flight& flight, Guarded* out) {
@@ -35,14 +32,15 @@ void find_line(const record::Flight& flight, Guarded* out) {
   const size_t count = std::min(sites.size(), kSitesLooked);
   std::partial_sort(sites.begin(), sites.begin() + static_cast<ptrdiff_t>(count), sites.end(),
                     [](const auto& a, const auto& b) { return a.live_bytes > b.live_bytes; });
-  std::map<std::string, int64_t> lines;
+  Frames frames;
+  std::map<int, int64_t> lines;
   for (size_t i = 0; i < count; ++i) {
-    const std::string line = line_of(flight.python_stack(sites[i]));
-    if (!line.empty()) lines[line] += sites[i].live_bytes;
+    const std::optional<Frame> line = line_of(flight, sites[i]);
+    if (line) lines[frames.add(*line)] += sites[i].live_bytes;
   }
-  for (const auto& [line, bytes] : lines) {
+  for (const auto& [frame, bytes] : lines) {
     if (bytes <= out->line_bytes) continue;
-    out->line = line;
+    out->line = line_name(flight, frames[frame]);
     out->line_bytes = bytes;
   }
 }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "collector/record/append.h"
+#include "collector/record/own_code.h"
 #include "tests/collector/record/fixture.h"
 
 namespace oomguard::tools {
@@ -21,6 +22,7 @@ class Snapshot : public testing::Test {
     frame.file = add_string(view_, path, strlen(path));
     frame.function = add_string(view_, function, strlen(function));
     frame.line = line;
+    frame.own_code = is_own_code(path) ? 1 : 0;
     frame.kind = static_cast<uint32_t>(FrameKind::kPython);
     const uint32_t made = claim(view_, Section::kNodes);
     view_.nodes[made].parent = parent;
