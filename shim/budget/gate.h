@@ -206,8 +206,11 @@ extern Gate gate;
 // A request that took the slow path, from before the call until its block is recorded.
 class Admission {
  public:
-  // `block_size`: of the block that the call will return, where that is more than it asks for (realloc), or
-  // 0 where it returns none.
+  // `block_size`: of the block that the call will return, where that is more than it asks for
+  // (realloc), or 0 where it returns none and its hook did not try to spend a size. Those of
+  // mprotect and brk did, and come here more often where a sample is near: so what they tried is
+  // passed by, and a sample that falls in there is recorded nowhere and drawn anew. To leave it due
+  // would have the next blocks chosen too often.
   Admission(record::RequestKind kind, size_t size, const void* caller, size_t block_size) noexcept;
   Admission(record::RequestKind kind, size_t size, const void* caller) noexcept
       : Admission(kind, size, caller, is_answered_by_error(kind) ? 0 : size) {}

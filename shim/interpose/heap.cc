@@ -137,15 +137,17 @@ OOMGUARD_COLD void* cold_realloc(void* old, size_t size, const void* caller) noe
   if (in_bootstrap_arena(old)) return realloc_from_arena(old, size);
   Admission admission(RequestKind::kRealloc, realloc_need(old, size), caller, size);
   if (!admission.granted()) return refused();
-  budget::Block before;
-  const bool known = ledger.remove(reinterpret_cast<uintptr_t>(old), &before);
-  if (!known) trace::forget(old);
+  budget::Block large;
+  trace::Sample small;
+  const bool is_large = ledger.remove(reinterpret_cast<uintptr_t>(old), &large);
+  const bool is_small = !is_large && trace::forget(old, &small);
   void* block = admission.is_sampled(size) ? realloc_sampled(old, size) : nullptr;
   if (block == nullptr) block = realloc_any(old, size);
   if (block != nullptr) {
     admission.block(block, size, true);
-  } else if (known && size != 0) {
-    ledger.add(before);  // it failed: the old block lives on
+  } else if (size != 0) {  // it failed: the old block lives on
+    if (is_large) ledger.add(large);
+    if (is_small) trace::remember_again(old, small);
   }
   return block;
 }

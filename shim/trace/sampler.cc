@@ -30,8 +30,8 @@ constexpr int64_t kTypicalCostNs = 2000;
 constexpr uint64_t kMeasuredOneIn = 8;
 
 constinit std::atomic<uint64_t> g_mean{0};      // --sample; doubled where the table is crowded
-// Each thread's numbers come from its place in the order in which threads first allocated: a program that
-// does the same again is sampled at the same places.
+// Each thread's numbers come from its place in the order in which threads first allocated: a
+// program that does the same again is sampled at the same places.
 constinit std::atomic<uint64_t> g_threads{0};
 constinit std::atomic<int64_t> g_cost_ns{kTypicalCostNs};
 
@@ -64,8 +64,8 @@ void adapt(Countdown* countdown, int64_t now_ns) noexcept {
   countdown->mean_bytes = std::max(mean, base);
 }
 
-// The cost as it is mostly: falls fast and rises slowly, since a thread that lost its CPU meanwhile is no
-// measure.
+// The cost as it is mostly: falls fast and rises slowly, since a thread that lost its CPU meanwhile
+// is no measure.
 void measure(int64_t start_ns) noexcept {
   const int64_t cost_ns = g_cost_ns.load(kRelaxed);
   const int64_t more_ns = std::min(budget::program_now_ns() - start_ns, 2 * cost_ns) - cost_ns;
@@ -118,21 +118,28 @@ uint32_t capture(Countdown* countdown, uint64_t size, int64_t weight) noexcept {
 
 void remember(void* address, uint64_t size, uint32_t site, int64_t weight) noexcept {
   const auto at = reinterpret_cast<uintptr_t>(address);
-  const Sample sample{site, blocks_of(size, weight, mix(at)), weight};
-  if (!samples.add(at, sample)) return;
-  budget::block_filter.add(address);
-  sites::count_live(site, sample.weight, sample.blocks);
+  remember_again(address, {site, blocks_of(size, weight, mix(at)), weight});
   if (!samples.is_crowded()) return;
   uint64_t mean = g_mean.load(kRelaxed);
   // Only what comes from now on: half of the table fills with half as many.
-  if (samples.count() % 1024 == 0 && mean < kMostMean) g_mean.compare_exchange_strong(mean, 2 * mean);
+  if (samples.count() % 1024 == 0 && mean < kMostMean) {
+    g_mean.compare_exchange_strong(mean, 2 * mean);
+  }
 }
 
-void forget(const void* address) noexcept {
+void remember_again(void* address, const Sample& sample) noexcept {
+  if (!samples.add(reinterpret_cast<uintptr_t>(address), sample)) return;
+  budget::block_filter.add(address);
+  sites::count_live(sample.site, sample.weight, sample.blocks);
+}
+
+bool forget(const void* address, Sample* before) noexcept {
   Sample sample;
-  if (!samples.remove(reinterpret_cast<uintptr_t>(address), &sample)) return;
+  if (!samples.remove(reinterpret_cast<uintptr_t>(address), &sample)) return false;
   budget::block_filter.remove(address);
   sites::count_live(sample.site, -sample.weight, -static_cast<int64_t>(sample.blocks));
+  if (before != nullptr) *before = sample;
+  return true;
 }
 
 void on_fork_child() noexcept {
