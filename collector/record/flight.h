@@ -86,7 +86,8 @@ struct NeighbourRecord {
 struct HolderRecord {
   int64_t bytes;            // live and really there
   uint32_t line;            // 0 unknown
-  uint32_t own_code;        // 1: a person's own, not of Python's library or of an installed package
+  uint16_t own_code;        // 1: a person's own, not of Python's library or of an installed package
+  uint16_t in_thread;       // 1: its stacks all began in threading.py, and had no line of their own
   char file[112];           // the end of its path; of code that is not Python, the module's
   char function[48];        // "" unknown
 };

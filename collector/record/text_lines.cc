@@ -7,7 +7,9 @@ namespace oomguard::record {
 namespace {
 
 // Code that is not Python has neither.
-bool is_module(const HolderRecord& holder) { return holder.line == 0 && holder.function[0] == '\0'; }
+bool is_module(const HolderRecord& holder) {
+  return holder.line == 0 && holder.function[0] == '\0';
+}
 
 // A cell is named as the notebook names it, anything else by its file without the folders.
 void put_place(LineBuffer* out, const HolderRecord& holder) {
@@ -26,6 +28,7 @@ void put_place(LineBuffer* out, const HolderRecord& holder) {
   if (holder.function[0] != '\0' && strcmp(holder.function, "<module>") != 0) {
     out->text(" ").name(holder.function, sizeof(holder.function));
   }
+  if (holder.in_thread != 0) out->text(" (in a thread)");
 }
 
 }  // namespace
@@ -33,7 +36,8 @@ void put_place(LineBuffer* out, const HolderRecord& holder) {
 void put_lines_of_code(LineBuffer* out, const Facts& facts, uint32_t shown) {
   const HolderRecord* all = facts.refusal.holders;
   uint32_t order[kHolderSlots];
-  // A person's own lines before those of libraries, but not before a library's that holds nearly all.
+  // A person's own lines before those of libraries, but not before a library's that holds nearly
+  // all.
   const int64_t worth_it = own_bytes(facts.refusal) / 20;
   order_by(order, facts.holders, [&](uint32_t i) {
     const int64_t bytes = std::min(std::max<int64_t>(all[i].bytes, 0), INT64_MAX / 2);

@@ -1,8 +1,10 @@
-// Which lines of the program hold the memory: the sites' live bytes (sites.h), summed by the innermost line
-// of the person's own code, or where there is none by the innermost line of Python, or by module.
+// Which lines of the program hold the memory: the sites' live bytes (sites.h), summed by the
+// innermost line of the person's own code, or where there is none by the innermost line of Python,
+// or by module.
 //
 // Walks every site and its stack, about 0.1 ms for each thousand: for refusals, not for requests.
-// Callable from a hook: yes. Thread-safety: one at a time; others wait for a few milliseconds at most.
+// Callable from a hook: yes. Thread-safety: one at a time; others wait for a few milliseconds at
+// most.
 #pragma once
 
 #include <cstddef>
@@ -18,9 +20,9 @@ struct Holders {
   int64_t attributed_bytes = -1;     // of all stacks; -1: somebody else was at it for long
 };
 
-// The largest holders, largest first, by what is really there. For that, what of each large block is
-// granted and not there yet is noted at its site; `pages`: looks at the pages of some that were not looked
-// at lately; null: by the newest looks.
+// The largest holders, largest first, by what is really there. For that, what of each large block
+// is granted and not there yet is noted at its site; `pages`: looks at the pages of some that were
+// not looked at lately; null: by the newest looks.
 Holders largest_holders(int64_t now_ns, const probe::Residency* pages, record::HolderRecord* out,
                         uint32_t capacity) noexcept;
 

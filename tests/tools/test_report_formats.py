@@ -77,8 +77,10 @@ def test_bytes_by_line_are_those_of_the_stacks(report):
 def test_a_refusals_holders_are_those_of_its_record(tool, flight, report):
     last = report["refusals"][-1]
     assert last["holders"] == [
-        {"bytes": 3 * GiB, "file": "cell [2]", "line": 5, "function": "<module>", "own": True},
-        {"bytes": GiB, "file": "/home/ada/torch/lib/libtorch_cpu.so", "line": 0, "function": "", "own": False}]
+        {"bytes": 3 * GiB, "file": "cell [2]", "line": 5, "function": "<module>", "own": True,
+         "in_thread": False},
+        {"bytes": GiB, "file": "/home/ada/torch/lib/libtorch_cpu.so", "line": 0, "function": "", "own": False,
+         "in_thread": False}]
     assert last["attributed_bytes"] == 5 * GiB + GiB // 5
     text = tool("report", flight).stdout
     assert "Lines: cell [2] line 5 \N{EM DASH} 3.0 GiB\n       PyTorch: libtorch_cpu.so \N{EM DASH} 1.0 GiB\n" in text

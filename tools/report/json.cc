@@ -89,7 +89,8 @@ Json holders_json(const record::RefusalRecord& refusal) {
                        {"file", holder.file},
                        {"line", holder.line},
                        {"function", holder.function},
-                       {"own", holder.own_code != 0}});
+                       {"own", holder.own_code != 0},
+                       {"in_thread", holder.in_thread != 0}});
   }
   return holders;
 }

@@ -117,13 +117,13 @@ TEST_F(Text, UsesMebibytesBelowALimitOfOneGibibyte) {
 
 TEST_F(Text, NamesLinesOfCodeAsFarAsTheyAreKnown) {
   refusal().holder_count = 3;
-  refusal().holders[0] = {3 * kGiB, 12, 1, "/home/me/train.py", "load"};
-  refusal().holders[1] = {kGiB, 0, 0, "/usr/bin/python3.11", ""};
-  refusal().holders[2] = {kGiB / 2, 0, 0, "/home/me/lib/x.py", "made"};
+  refusal().holders[0] = {3 * kGiB, 12, 1, 0, "/home/me/train.py", "load"};
+  refusal().holders[1] = {kGiB, 0, 0, 0, "/usr/bin/python3.11", ""};
+  refusal().holders[2] = {kGiB / 2, 0, 0, 1, "/home/me/lib/x.py", "made"};
   EXPECT_NE(rendered(Audience::kCell)
                 .find("Lines: train.py:12 load \u2014 3.0 GiB\n"
                       "       Python \u2014 1.0 GiB\n"
-                      "       x.py made \u2014 0.5 GiB\n"),
+                      "       x.py made (in a thread) \u2014 0.5 GiB\n"),
             std::string::npos)
       << rendered(Audience::kCell);
 }

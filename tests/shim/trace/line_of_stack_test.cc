@@ -1,5 +1,5 @@
-// Which line a call stack counts for: the process at a refusal, `oomguard report` and `oomguard top` say the
-// same.
+// Which line a call stack counts for: the process at a refusal, `oomguard report` and `oomguard
+// top` say the same.
 #include <gtest/gtest.h>
 #include <string.h>
 
@@ -30,7 +30,8 @@ struct Call {
 constexpr Call kMain{"/home/me/train.py", "main", 7};
 constexpr Call kCallback{"/home/me/hooks.py", "Hooks.on_load", 30};
 constexpr Call kCell{"/tmp/ipykernel_4711/2718281828.py", "<module>", 5};
-constexpr Call kLibrary{"/v/lib/python3.11/site-packages/torch/nn/modules/linear.py", "Linear.forward", 125};
+constexpr Call kLibrary{"/v/lib/python3.11/site-packages/torch/nn/modules/linear.py",
+                        "Linear.forward", 125};
 constexpr Call kStandard{"/usr/lib/python3.11/json/decoder.py", "raw_decode", 353};
 constexpr Call kThread{"/usr/lib/python3.11/threading.py", "Thread._bootstrap", 995};
 constexpr Call kFrozen{"<frozen runpy>", "_run_code", 88};
@@ -75,7 +76,9 @@ Answers ask(const std::vector<Call>& outermost_first) {
   Answers answers{};
   const record::View& view = session::view();
   record::SiteRecord& site = view.sites[record::claim(view, Section::kSites)];
-  for (const Call& call : outermost_first) site.python_node = python_node(view, site.python_node, call);
+  for (const Call& call : outermost_first) {
+    site.python_node = python_node(view, site.python_node, call);
+  }
   site.native_node = native_node(view, 0, "/usr/bin/python3.11", 0x1040);
   site.native_node = native_node(view, site.native_node, "/v/numpy/_multiarray_umath.so", 0x7200);
   site.live_bytes = kHeld;
@@ -109,6 +112,8 @@ void expect_all_say(const Call& counted, const std::vector<Call>& stack) {
   EXPECT_EQ(answers.process.line, counted.line);
   EXPECT_STREQ(answers.process.function, counted.function);
   EXPECT_EQ(answers.process.own_code != 0, answers.frame.own);
+  const bool marked = strcmp(stack.front().file, kThread.file) == 0 && !answers.frame.own;
+  EXPECT_EQ(answers.process.in_thread != 0, marked);
 }
 
 TEST(LineOfStack, IsTheSameForTheProcessTheReportAndTop) {
@@ -120,6 +125,7 @@ TEST(LineOfStack, IsTheSameForTheProcessTheReportAndTop) {
     expect_all_say(kCallback, {kMain, kLibrary, kCallback, kLibrary, kStandard});
     expect_all_say(kCell, {kFrozen, kLibrary, kCell, kLibrary});
     expect_all_say(kLibrary, {kThread, kLibrary});
+    expect_all_say(kMain, {kThread, kLibrary, kMain, kLibrary});
     expect_all_say(kStandard, {kFrozen, kLibrary, kStandard});
     expect_all_say(kFrozen, {kFrozen});
     expect_all_say(kNowhere, {kFrozen, kNowhere});
@@ -135,7 +141,7 @@ TEST(LineOfStack, WithoutPythonIsItsInnermostModule) {
     EXPECT_STREQ(answers.process.file, "/v/numpy/_multiarray_umath.so");
     EXPECT_EQ(answers.process.line, 0u);
     EXPECT_STREQ(answers.process.function, "");
-    EXPECT_EQ(answers.report, "_multiarray_umath.so+0x7200") << "the report knows the place in it, too";
+    EXPECT_EQ(answers.report, "_multiarray_umath.so+0x7200") << "where in it, too";
     EXPECT_EQ(answers.top, "_multiarray_umath.so");
   });
 }

@@ -299,8 +299,8 @@ void put_refusal(RefusalRecord* refusal, uint64_t number, int64_t at_ns) {
   refusal->neighbours[1] = {900, 0, kGiB * 8 / 100, "</script><b>node"};
   if (number == 3) {
     refusal->holder_count = 2;
-    refusal->holders[0] = {3 * kGiB, 5, 1, "cell [2]", "<module>"};
-    refusal->holders[1] = {kGiB, 0, 0, "/home/ada/torch/lib/libtorch_cpu.so", ""};
+    refusal->holders[0] = {3 * kGiB, 5, 1, 0, "cell [2]", "<module>"};
+    refusal->holders[1] = {kGiB, 0, 0, 0, "/home/ada/torch/lib/libtorch_cpu.so", ""};
     refusal->attributed_bytes = kGiB * 52 / 10;
   }
   refusal->sequence = number;
