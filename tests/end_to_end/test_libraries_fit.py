@@ -14,7 +14,8 @@ import libraries_fit  # noqa: E402
 
 # What each case needs, and which environment has it.
 PACKAGES = {"torch_workers": "torch", "joblib_workers": "joblib", "polars_queries": "polars",
-            "arrow_pools": "pyarrow", "mkl_products": "mkl"}
+            "arrow_pools": "pyarrow", "mkl_products": "mkl", "exceptions": "torch"}
+OPTIONS = {"exceptions": {"OOMGUARD_SAMPLE": "4KiB"}}
 
 
 def python_with(package):
@@ -34,7 +35,8 @@ def test_a_library_with_room_works_as_without_the_guard(case, disk):
     for guarded in (False, True):
         folder = os.path.join(disk, str(guarded))
         os.mkdir(folder)
-        runs.append(harness.run([python, PROGRAM, case, folder], LIMIT, guarded, timeout_s=120))
+        runs.append(harness.run([python, PROGRAM, case, folder], LIMIT, guarded, timeout_s=120,
+                                **OPTIONS.get(case, {})))
     bare, guarded = runs
     assert bare.finished.status == 0, bare
     assert guarded.finished.status == 0 and guarded.oom_kills == 0, guarded

@@ -160,8 +160,80 @@ def mkl_products(_):
     return float(product.min()), float(product.max())
 
 
+class BackwardFails:
+    """Makes an autograd function whose backward raises on the n-th call: in C++, or in Python."""
+
+    def __new__(cls, in_python):
+        import torch
+
+        class Fails(torch.autograd.Function):
+            @staticmethod
+            def forward(context, value):
+                return value * 2
+
+            @staticmethod
+            def backward(context, gradient):
+                if in_python:
+                    raise ArithmeticError("by Python")
+                return gradient @ torch.ones(3, 5)  # c10::Error, thrown by a check of shapes
+
+        return Fails
+
+
+def torch_failures():
+    """An error in C++ goes out of a function that Python runs, that the engine in C++ runs, that Python runs."""
+    import torch
+    wide = torch.ones(64, 64, requires_grad=True)
+    for number in range(300):
+        for fails in (BackwardFails(False), BackwardFails(True)):
+            try:
+                (fails.apply(wide) * torch.ones(64, 64)).sum().backward()
+            except (RuntimeError, ArithmeticError) as error:
+                yield type(error).__name__, str(error)[:40]
+        try:
+            torch.cat([torch.ones(number + 1, 2), torch.ones(3, 4)])
+        except RuntimeError as error:
+            yield type(error).__name__, "Sizes of tensors" in str(error)
+
+
+class Unordered:
+    """Comparisons fail after some: in the middle of a sort in numpy's C++."""
+    left = 0
+
+    def __lt__(self, other):
+        Unordered.left -= 1
+        if Unordered.left < 0:
+            raise ZeroDivisionError("by a comparison")
+        return id(self) < id(other)
+
+
+def numpy_failures():
+    import numpy
+    objects = numpy.array([Unordered() for _ in range(200)], dtype=object)
+
+    def fails(value):
+        return [value] * 100 if value < 180 else 1 // 0
+
+    for number in range(300):
+        Unordered.left = number % 150
+        for call in (lambda: numpy.sort(objects), lambda: numpy.frompyfunc(fails, 1, 1)(numpy.arange(200)),
+                     lambda: numpy.fromiter(map(fails, range(200)), dtype=object),
+                     lambda: numpy.apply_along_axis(lambda row: 1 // 0, 0, numpy.ones((64, 64)))):
+            try:
+                call()
+            except ZeroDivisionError as error:
+                yield str(error)
+
+
+def exceptions(_):
+    """Thrown through numpy's and torch's C++; the test reads call stacks all the time meanwhile."""
+    import collections
+    return [sorted(collections.Counter(failures()).items(), key=repr)
+            for failures in (numpy_failures, torch_failures)]
+
+
 CASES = {value.__name__: value for value in (torch_workers, joblib_workers, polars_queries,
-                                             arrow_pools, mkl_products)}
+                                             arrow_pools, mkl_products, exceptions)}
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ PROGRAMS = {
     "signal_handler": [],
     "small_stack_threads": [],
     "thread_storm": [],
+    "throw_across_modules": ["@/throw_across_modules_a.so", "@/throw_across_modules_b.so"],
     "tls_destructor": [],
     "vfork_exec": [],
     "unmapped_vector": [],
@@ -59,6 +60,13 @@ def test_prints_and_ends_the_same_bare_and_guarded(name, command, bare, guarded,
     if name not in ASK_FOR_THE_IMPOSSIBLE:
         # A session without a refusal leaves no file.
         assert session_files() == []
+
+
+@pytest.mark.parametrize(
+    "name", ["dlopen_loop", "longjmp_signal", "signal_handler", "throw_across_modules"]
+)
+def test_is_as_bare_while_call_stacks_are_read_all_the_time(name, command, bare, guarded):
+    assert guarded(*command(name), OOMGUARD_SAMPLE="4KiB") == bare(*command(name))
 
 
 @pytest.mark.parametrize("name", ["every_hook", "fork_threads", "vfork_exec", "own_malloc"])
