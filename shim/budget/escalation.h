@@ -1,7 +1,7 @@
 // What the watchdog does while memory is filled that nobody asks for: pure arithmetic from what it
 // sees to its steps. The order, from far to near: an exception at the early line where pages cannot be
 // lent; lending at the last moment where they can; an exception once what was filled would not have
-// fit; the end of the process with its report. (docs/design.md "Escalation")
+// fit; the end of the process with its report. (docs/watchdog.md "Escalation")
 // Plain values, no state, no files. Callable from the raw thread: yes.
 #pragma once
 

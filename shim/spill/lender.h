@@ -1,4 +1,4 @@
-// Lending at the last moment (docs/design.md "Lending"): memory that was granted earlier is being
+// Lending at the last moment (docs/watchdog.md "Lending"): memory that was granted earlier is being
 // filled and there is no room left for it. The program's threads are stopped for some milliseconds,
 // pages of large malloc blocks that hold nothing yet are put on a sparse unlinked file on a real disk,
 // and the threads go on: what they touch from then on is page cache, which the kernel writes out
