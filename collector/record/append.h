@@ -14,10 +14,10 @@ namespace oomguard::record {
 
 inline constexpr uint32_t kNoRecord = ~uint32_t{0};
 
-// The index of the first of `count` new records (of strings: bytes), which are zero. kNoRecord where there is
-// no room for them; then `dropped` counts one more.
-inline uint32_t claim(std::atomic<uint32_t>& used, std::atomic<uint32_t>& dropped, uint32_t capacity,
-                      uint32_t count) {
+// The index of the first of `count` new records (of strings: bytes), which are zero. kNoRecord
+// where there is no room for them; then `dropped` counts one more.
+inline uint32_t claim(std::atomic<uint32_t>& used, std::atomic<uint32_t>& dropped,
+                      uint32_t capacity, uint32_t count) {
   uint32_t first = used.load(std::memory_order_relaxed);
   do {
     if (first > capacity || count > capacity - first) {
@@ -43,8 +43,8 @@ inline uint32_t claimed(const View& view, Section which) {
   return used < capacity ? used : capacity;
 }
 
-// A new string of `length` bytes, cut off after kLongestString; its id, 0 ("") where there is no room.
-// Whoever refers to it publishes that with release order.
+// A new string of `length` bytes, cut off after kLongestString; its id, 0 ("") where there is no
+// room. Whoever refers to it publishes that with release order.
 inline uint32_t add_string(const View& view, const char* text, size_t length) {
   if (length > kLongestString) length = kLongestString;
   if (length == 0) return 0;

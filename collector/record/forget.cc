@@ -40,7 +40,8 @@ bool parse(const char* name, int64_t* seconds, int64_t* pid) {
 }
 
 bool uneventful(int folder, const char* name, int64_t* bytes) {
-  const long fd = sys::call(SYS_openat, folder, sys::as_arg(name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  const long fd =
+      sys::call(SYS_openat, folder, sys::as_arg(name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return false;
   alignas(FlightHeader) char header[offsetof(FlightHeader, refusals) + sizeof(uint64_t)];
   const bool whole = sys::pread(static_cast<int>(fd), header, sizeof header, 0) ==

@@ -1,5 +1,5 @@
-// Where each section of a flight file lies: a pure function of the file's size, so that a reader can
-// tell a damaged table of sections from a whole one.
+// Where each section of a flight file lies: a pure function of the file's size, so that a reader
+// can tell a damaged table of sections from a whole one.
 //
 // Thread-safety: no state. Callable from a hook: yes.
 #pragma once
@@ -31,7 +31,8 @@ struct Layout {
 };
 
 constexpr bool is_flight_size(uint64_t bytes) {
-  return bytes >= kSmallestFlightBytes && bytes <= kLargestFlightBytes && bytes % kFlightGranule == 0;
+  return bytes >= kSmallestFlightBytes && bytes <= kLargestFlightBytes &&
+         bytes % kFlightGranule == 0;
 }
 
 // The next smaller size that a file may have; 0 where there is none.
@@ -48,7 +49,8 @@ constexpr Layout layout_for(uint64_t file_bytes) {
   constexpr uint64_t kModelFiles = 1024;   // one for each 64 KiB
   Layout layout{};
   uint64_t at = 0;
-  const auto place = [&](Section section, uint64_t record_bytes, uint64_t capacity, uint64_t align) {
+  const auto place = [&](Section section, uint64_t record_bytes, uint64_t capacity,
+                         uint64_t align) {
     at = (at + align - 1) / align * align;
     layout.sections[static_cast<uint32_t>(section)] = {at, static_cast<uint32_t>(record_bytes),
                                                        static_cast<uint32_t>(capacity)};
@@ -85,9 +87,9 @@ inline void write_layout(FlightHeader* header, uint64_t file_bytes) {
   }
 }
 
-// The sections of a flight file in memory. Made from the header once; what the header says later does
-// not matter. Without sections (a record that is in memory alone before a session starts) every
-// capacity is 0 and every pointer but `file` null.
+// The sections of a flight file in memory. Made from the header once; what the header says later
+// does not matter. Without sections (a record that is in memory alone before a session starts)
+// every capacity is 0 and every pointer but `file` null.
 struct View {
   FlightFile* file = nullptr;
   SampleRecord* timeline = nullptr;

@@ -1,5 +1,6 @@
-// Whether a file name of Python code is a person's own, by its looks: not of the standard library, not of an
-// installed package, not made up by the interpreter. Notebook cells and code from a string are.
+// Whether a file name of Python code is a person's own, by its looks: not of the standard library,
+// not of an installed package, not made up by the interpreter. Notebook cells and code from a
+// string are.
 // Pure. Callable from a hook: yes.
 #pragma once
 

@@ -1,10 +1,10 @@
 // Opens a flight file as hostile data: whatever is in it, what comes out is safe to use.
 //
-// Guarantees of the copy: magic, version, sizes and the table of sections are those of its format; every
-// string ends inside its field; every count is within its array; enumerations hold known values;
-// `refusals` holds the whole records only, oldest first. Numbers may be anything, but sums over the
-// sites and differences between samples stay within int64. Texts may hold any byte but NUL. The file may
-// be written by a live process meanwhile.
+// Guarantees of the copy: magic, version, sizes and the table of sections are those of its format;
+// every string ends inside its field; every count is within its array; enumerations hold known
+// values; `refusals` holds the whole records only, oldest first. Numbers may be anything, but sums
+// over the sites and differences between samples stay within int64. Texts may hold any byte but
+// NUL. The file may be written by a live process meanwhile.
 // Thread-safety: no shared state. Callable from a hook: no (it allocates).
 #pragma once
 
@@ -39,7 +39,7 @@ struct PythonFrame {
   uint32_t line = 0;               // 0 unknown
   uint32_t first_line = 0;         // of the function
   bool entry = false;              // kEntry
-  bool own = false;                // of the person's own code, as the process judged it (own_code.h)
+  bool own = false;                // a person's own code, as the process judged it (own_code.h)
 };
 
 struct NativeFrame {

@@ -17,9 +17,10 @@ int64_t within(int64_t value) {
 Sample safe(const Sample& from) {
   Sample sample = from;
   for (int64_t* field :
-       {&sample.at_monotonic_ns, &sample.needed_bytes, &sample.reclaimable_bytes, &sample.headroom_bytes,
-        &sample.own_anonymous_bytes, &sample.pending_bytes, &sample.in_flight_bytes,
-        &sample.spill_bytes, &sample.live_sampled_bytes, &sample.limit_bytes}) {
+       {&sample.at_monotonic_ns, &sample.needed_bytes, &sample.reclaimable_bytes,
+        &sample.headroom_bytes, &sample.own_anonymous_bytes, &sample.pending_bytes,
+        &sample.in_flight_bytes, &sample.spill_bytes, &sample.live_sampled_bytes,
+        &sample.limit_bytes}) {
     *field = within(*field);
   }
   return sample;
@@ -34,7 +35,8 @@ std::vector<Sample> samples_of(const std::vector<SampleRecord>& records, const R
     if (number != 0 && (number - 1) % ring.count == i) whole.push_back(&record);
   }
   std::sort(whole.begin(), whole.end(), [](const SampleRecord* a, const SampleRecord* b) {
-    return a->sequence.load(std::memory_order_relaxed) < b->sequence.load(std::memory_order_relaxed);
+    return a->sequence.load(std::memory_order_relaxed) <
+           b->sequence.load(std::memory_order_relaxed);
   });
   std::vector<Sample> samples;
   for (const SampleRecord* record : whole) {

@@ -2,12 +2,12 @@
 //
 // A site is one call stack (a Python and a native one), each a path in a tree of nodes from the
 // outermost frame (a child of node 0, the empty stack) to the leaf. A node's parent always has a
-// smaller index; readers check it, so there are no cycles. Nodes, frames and strings are interned and
-// never change once they are published, so that a reader needs no lock and SIGKILL tears nothing: what
-// refers to a record is written after it.
+// smaller index; readers check it, so there are no cycles. Nodes, frames and strings are interned
+// and never change once they are published, so that a reader needs no lock and SIGKILL tears
+// nothing: what refers to a record is written after it.
 //
-// Strings are bytes in one pool; a string's id is its offset. Id 0 is "" (the pool begins with a NUL,
-// `used` with 1). Every string ends with NUL and has at most kLongestString bytes before it.
+// Strings are bytes in one pool; a string's id is its offset. Id 0 is "" (the pool begins with a
+// NUL, `used` with 1). Every string ends with NUL and has at most kLongestString bytes before it.
 //
 // PODs only. Atomics: `kind`, `frame`, `state` are stored last (release) and read first (acquire).
 #pragma once
@@ -25,7 +25,7 @@ enum class FrameKind : uint32_t { kPython = 1, kNative = 2 };
 struct FrameRecord {
   std::atomic<uint32_t> kind;      // FrameKind; 0: not written yet
   uint32_t line;                   // Python: the line being executed, 0 unknown
-  uint32_t file;                   // Python: string id; native: index of its ModuleRecord + 1, 0 unknown
+  uint32_t file;                   // Python: string id; native: its module's index + 1, 0 unknown
   uint32_t function;               // Python: string id of the qualified name; native: 0
   uint64_t offset;                 // native: return address minus the module's load bias; without a
                                    // module the address itself
@@ -51,7 +51,7 @@ struct SiteRecord {
   std::atomic<int64_t> live_blocks;
   std::atomic<int64_t> allocated_bytes;  // ever
   std::atomic<int64_t> allocated_blocks;
-  std::atomic<int64_t> untouched_bytes;  // of live blocks >= 1 MiB: granted, not there at the newest look
+  std::atomic<int64_t> untouched_bytes;  // of live blocks >= 1 MiB: not there at the newest look
   std::atomic<int64_t> refused_bytes;    // live and there when a request was refused last
 };
 

@@ -292,15 +292,16 @@ size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience
     put_numbers(&lines, header, facts);
   } else {
     lines.text(is_in_file(header) ? "More:  oomguard report --last      Off: OOMGUARD=0"
-                                  : "More:  not recorded, since the folder of sessions (OOMGUARD_DIR) "
-                                    "cannot be used      Off: OOMGUARD=0")
+                                  : "More:  not recorded, since the folder of sessions "
+                                    "(OOMGUARD_DIR) cannot be used      Off: OOMGUARD=0")
         .text(audience == Audience::kCell ? ", then restart the kernel" : "")
         .end_line();
   }
   return lines.finish();
 }
 
-size_t render_note(const FlightHeader& header, const RefusalRecord& refusal, char* out, size_t capacity) {
+size_t render_note(const FlightHeader& header, const RefusalRecord& refusal, char* out,
+                   size_t capacity) {
   LineBuffer line(out, capacity);
   const Facts facts = facts_of(refusal);
   if (refusal.kind == static_cast<uint32_t>(RequestKind::kTouch)) {

@@ -122,7 +122,7 @@ void put_request_numbers(LineBuffer* out, const RefusalRecord& refusal) {
   put_size(out, refusal.recorded_bytes);
   out->end_line();
   if (refusal.attributed_bytes >= 0) {
-    put_row(out, "attributed       ", refusal.attributed_bytes, "  filled, and of a known call stack");
+    put_row(out, "attributed       ", refusal.attributed_bytes, "  filled, with a call stack");
   }
 }
 

@@ -39,8 +39,8 @@ void put_limit_name(LineBuffer* out, const LevelRecord& level);
 // "numpy: _multiarray_umath.so", or the file name alone where the library is not a known one.
 void put_module(LineBuffer* out, const char* module, size_t capacity);
 
-// "train.py:12 load — 4.1 GiB" for each line of code that holds much, the person's own first where they
-// hold a twentieth; nothing where none is known. `shown`: at most so many.
+// "train.py:12 load — 4.1 GiB" for each line of code that holds much, the person's own first where
+// they hold a twentieth; nothing where none is known. `shown`: at most so many.
 void put_lines_of_code(LineBuffer* out, const Facts& facts, uint32_t shown);
 
 // What of the limit cannot be taken back: usage - reclaimable, never negative.

@@ -1,12 +1,13 @@
-// The timeline of a flight file: how memory moved, finely for the last minutes and coarsely for a week.
+// The timeline of a flight file: how memory moved, finely for the last minutes and coarsely for a
+// week.
 //
-// Four rings in one section (kRings). The first holds the newest looks of the watchdog, however close
-// together; each of the others one sample for each of its periods: the worst of what it stands for,
-// that is the one with the least headroom. A sample goes into a coarse ring when its period has ended;
-// until then the finer rings have it.
+// Four rings in one section (kRings). The first holds the newest looks of the watchdog, however
+// close together; each of the others one sample for each of its periods: the worst of what it
+// stands for, that is the one with the least headroom. A sample goes into a coarse ring when its
+// period has ended; until then the finer rings have it.
 //
-// SampleRecord::sequence is 0 while a record is empty or being written, else the 1-based number of the
-// sample in its ring (stored last with release order); its slot is (sequence - 1) % count.
+// SampleRecord::sequence is 0 while a record is empty or being written, else the 1-based number of
+// the sample in its ring (stored last with release order); its slot is (sequence - 1) % count.
 #pragma once
 
 #include <atomic>
@@ -17,7 +18,8 @@ namespace oomguard::record {
 
 struct View;
 
-// Bytes; what is not known is -1, no limit INT64_MAX. They are of the limit that binds, unless said.
+// Bytes; what is not known is -1, no limit INT64_MAX. They are of the limit that binds, unless
+// said.
 struct Sample {
   int64_t at_monotonic_ns;
   int64_t needed_bytes;            // usage - reclaimable
@@ -57,8 +59,8 @@ class Timeline {
   // Whether these bytes of the file may be written to now (a page that is not in memory costs one).
   using MayWrite = bool (*)(const void* address, size_t size);
 
-  // Where `may_write` says no, a sample is left out of the finest ring, and a coarse ring gets it later,
-  // with what came since. Does nothing to a view without a timeline.
+  // Where `may_write` says no, a sample is left out of the finest ring, and a coarse ring gets it
+  // later, with what came since. Does nothing to a view without a timeline.
   void add(const View& view, const Sample& sample, MayWrite may_write);
 
  private:

@@ -19,8 +19,8 @@ constexpr int64_t kMemoryShare = 512;   // of the limit, where the file itself i
 
 bool is_error(long result) { return result < 0 && result > -4096; }
 
-// Blocks for the whole file. File systems without fallocate get a byte written in each page of a file
-// of the smallest size, which reserves as well.
+// Blocks for the whole file. File systems without fallocate get a byte written in each page of a
+// file of the smallest size, which reserves as well.
 int reserve_blocks(int fd, uint64_t* bytes, bool exactly) {
   if (!sys::may_write_file_of(*bytes)) return -EFBIG;
   long result = sys::call(SYS_ftruncate, fd, static_cast<long>(*bytes));
@@ -128,7 +128,8 @@ void publish(FlightHeader* header) {
   uint64_t magic;
   static_assert(sizeof magic == sizeof kMagic && offsetof(FlightHeader, magic) == 0);
   memcpy(&magic, kMagic, sizeof magic);
-  std::atomic_ref<uint64_t>(*reinterpret_cast<uint64_t*>(header)).store(magic, std::memory_order_release);
+  std::atomic_ref<uint64_t>(*reinterpret_cast<uint64_t*>(header))
+      .store(magic, std::memory_order_release);
 }
 
 bool write_all(int fd, const char* from, uint64_t size, uint64_t offset) {
@@ -143,8 +144,8 @@ bool write_all(int fd, const char* from, uint64_t size, uint64_t offset) {
   return true;
 }
 
-// What is in a record in memory; of the rings only what was ever written, so that no page comes into
-// being.
+// What is in a record in memory; of the rings only what was ever written, so that no page comes
+// into being.
 bool copy_content(const FlightFile* memory, int fd) {
   const View view = view_of(const_cast<FlightFile*>(memory));
   const auto* bytes = reinterpret_cast<const char*>(memory);
@@ -159,7 +160,9 @@ bool copy_content(const FlightFile* memory, int fd) {
   }
   for (const Ring& ring : kRings) {
     uint32_t count = 0;
-    while (count < ring.count && view.timeline[ring.first + count].sample.at_monotonic_ns != 0) ++count;
+    while (count < ring.count && view.timeline[ring.first + count].sample.at_monotonic_ns != 0) {
+      ++count;
+    }
     if (!copy(view.timeline + ring.first, count * sizeof(SampleRecord))) return false;
   }
   for (uint32_t i = static_cast<uint32_t>(Section::kStrings); i < kSectionCount; ++i) {
@@ -171,14 +174,16 @@ bool copy_content(const FlightFile* memory, int fd) {
   return true;
 }
 
-// A place with a hole below it, and a page without access below that, so that the hole is not the end of the
-// free addresses from which the next mapping is taken: a program that protects or advises beyond the end
-// of a mapping of its own gets its ENOMEM at the hole and does not reach the record. Null where there is none.
+// A place with a hole below it, and a page without access below that, so that the hole is not the
+// end of the free addresses from which the next mapping is taken: a program that protects or
+// advises beyond the end of a mapping of its own gets its ENOMEM at the hole and does not reach the
+// record. Null where there is none.
 void* find_place(uint64_t bytes) {
   constexpr long kHole = 256 * 1024;
   constexpr long kPage = 64 * 1024;  // or a multiple: the largest that kernels have
   const auto size = static_cast<long>(bytes) + kHole;
-  const long found = sys::call(SYS_mmap, 0, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const long found = sys::call(SYS_mmap, 0, size, PROT_NONE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (is_error(found)) return nullptr;
   sys::call(SYS_munmap, found + kPage, kHole - kPage);
   return reinterpret_cast<void*>(found + kHole);
@@ -191,7 +196,9 @@ FlightFile* map(uint64_t bytes, int flags, int fd, void* over, int* error) {
                                 PROT_READ | PROT_WRITE,
                                 flags | (over != nullptr ? MAP_FIXED : 0), fd, 0);
   *error = is_error(mapped) ? static_cast<int>(mapped) : 0;
-  if (*error != 0 && place != nullptr) sys::call(SYS_munmap, sys::as_arg(place), static_cast<long>(bytes));
+  if (*error != 0 && place != nullptr) {
+    sys::call(SYS_munmap, sys::as_arg(place), static_cast<long>(bytes));
+  }
   // Its sections are far apart: reading ahead would fill 128 KiB around the first use of each.
   if (*error == 0) sys::call(SYS_madvise, mapped, static_cast<long>(bytes), MADV_RANDOM);
   return *error == 0 ? reinterpret_cast<FlightFile*>(mapped) : nullptr;

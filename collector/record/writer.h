@@ -38,20 +38,20 @@ uint64_t affordable_bytes(uint64_t wanted, const Medium& medium, int64_t limit_b
 FlightFile* create(const char* directory, const Start& start, char (&path)[kMaxSessionPath],
                    int* error);
 
-// The same in memory alone, for a process without a file: no page of it exists before it is used, and
-// the header has no magic (is_in_file). `over` null: anywhere; else a record that create() or this made,
-// which is replaced at its address by an empty one of the same size (a forked child's, whose parent
-// keeps the file). Null where there are no addresses.
+// The same in memory alone, for a process without a file: no page of it exists before it is used,
+// and the header has no magic (is_in_file). `over` null: anywhere; else a record that create() or
+// this made, which is replaced at its address by an empty one of the same size (a forked child's,
+// whose parent keeps the file). Null where there are no addresses.
 FlightFile* create_in_memory(const Start& start, FlightFile* over);
 
-// Makes a file of the same size for a record in memory, with all that is in it, and maps it over that:
-// pointers stay good. What other threads write to the record meanwhile may be lost. False: everything
-// is as it was, and the reason (-errno) is in `*error`.
+// Makes a file of the same size for a record in memory, with all that is in it, and maps it over
+// that: pointers stay good. What other threads write to the record meanwhile may be lost. False:
+// everything is as it was, and the reason (-errno) is in `*error`.
 [[nodiscard]] bool move_to_file(FlightFile* memory, const char* directory, const Start& start,
                                 char (&path)[kMaxSessionPath], int* error);
 
-// Makes the folder of sessions where it is missing, as create() does. 0, or -errno where no session can
-// be made in it.
+// Makes the folder of sessions where it is missing, as create() does. 0, or -errno where no session
+// can be made in it.
 [[nodiscard]] int prepare_folder(const char* directory);
 
 // At a clean exit: removes the file of a session in which nothing was refused. Does nothing in a

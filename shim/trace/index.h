@@ -1,8 +1,9 @@
-// Finds what was interned before: an index of fixed size in private memory from a hash to a record's number.
+// Finds what was interned before: an index of fixed size in private memory from a hash to a
+// record's number.
 //
-// Open addressing without removal and without locks. A word of a slot holds the number, part of the hash and
-// a generation, so that a forked child empties the index by counting that up. Two threads that
-// insert the same at once agree on one of them; the other's record stays unused.
+// Open addressing without removal and without locks. A word of a slot holds the number, part of the
+// hash and a generation, so that a forked child empties the index by counting that up. Two threads
+// that insert the same at once agree on one of them; the other's record stays unused.
 // Callable from a hook: yes. Thread-safety: all of it, except forget_all (in fork's child).
 #pragma once
 
@@ -27,8 +28,8 @@ class Index {
  public:
   static constexpr uint32_t kMostNumber = (1u << 24) - 1;
 
-  // The number under `hash` for which is_same(number) holds; else make() is inserted, which gives a number from
-  // 1 to kMostNumber, or 0 where there is no place for another. 0: none.
+  // The number under `hash` for which is_same(number) holds; else make() is inserted, which gives a
+  // number from 1 to kMostNumber, or 0 where there is no place for another. 0: none.
   template <typename IsSame, typename Make>
   uint32_t find_or_insert(uint64_t hash, IsSame is_same, Make make) noexcept {
     uint32_t made = 0;
@@ -44,7 +45,8 @@ class Index {
       const auto number = static_cast<uint32_t>(seen & kMostNumber);
       if ((seen & ~uint64_t{kMostNumber}) == tag_of(hash) && is_same(number)) return number;
     }
-    return made != 0 ? made : make();  // crowded: written again each time it is met, until its section is full
+    // Crowded: written again each time it is met, until its section is full.
+    return made != 0 ? made : make();
   }
 
   void forget_all() noexcept {

@@ -1,7 +1,8 @@
-// The arithmetic of sampling by bytes: how far it is to the next sample, and what a sampled block stands
-// for. Every byte that is asked for is a sample with the same chance, 1 in `mean`; a block is one if any
-// of its bytes is. So a block of s bytes is chosen with p = 1 - exp(-s / mean), and s / p bytes for
-// each chosen one give the true sum on average, whatever the sizes are (TCMalloc's and heapprofd's way).
+// The arithmetic of sampling by bytes: how far it is to the next sample, and what a sampled block
+// stands for. Every byte that is asked for is a sample with the same chance, 1 in `mean`; a block
+// is one if any of its bytes is. So a block of s bytes is chosen with p = 1 - exp(-s / mean), and s
+// / p bytes for each chosen one give the true sum on average, whatever the sizes are (TCMalloc's
+// and heapprofd's way).
 //
 // Pure functions without libm, which the library does not link. Callable from a hook: yes.
 #pragma once
@@ -54,7 +55,8 @@ constexpr uint64_t next_random(uint64_t* state) {
 
 // Bytes to the next sample: exponentially distributed.
 constexpr uint64_t draw_distance(uint64_t mean_bytes, uint64_t* state) {
-  const double uniform = (static_cast<double>(next_random(state) >> 11) + 0.5) * 0x1p-53;  // in (0, 1)
+  // In (0, 1).
+  const double uniform = (static_cast<double>(next_random(state) >> 11) + 0.5) * 0x1p-53;
   return static_cast<uint64_t>(-log_of(uniform) * static_cast<double>(mean_bytes)) + 1;
 }
 
@@ -65,7 +67,8 @@ constexpr int64_t weight_of(uint64_t size, uint64_t mean_bytes) {
   return static_cast<int64_t>(bytes / chance_of(bytes / static_cast<double>(mean_bytes)) + 0.5);
 }
 
-// How many blocks a chosen one of `size` stands for, rounded up or down by chance: 2.4 is 2 in six of ten.
+// How many blocks a chosen one of `size` stands for, rounded up or down by chance: 2.4 is 2 in six
+// of ten.
 constexpr uint32_t blocks_of(uint64_t size, int64_t weight, uint64_t random) {
   if (size == 0) return 1;
   const auto bytes = static_cast<uint64_t>(weight);

@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#include <algorithm>
+#include <iterator>
+
 namespace oomguard::trace {
 namespace {
 
@@ -92,25 +95,20 @@ constexpr PythonLayout k312 = make_312();
 
 // _Py_DebugOffsets: words of 64 bits, of which each version has some more than the one before.
 struct DebugWords {
-  size_t state;    // thread_state.size
-  size_t frame;    // interpreter_frame.size
-  size_t code;     // code_object.size
-  size_t object;   // pyobject.size
-  size_t bytes;    // bytes_object.size
-  size_t unicode;  // unicode_object.size
+  uint64_t version;     // PY_VERSION_HEX without its lower half
+  uint16_t code_marks;  // Py_TAG_BITS, where references have them
+  size_t state;         // thread_state.size
+  size_t frame;         // interpreter_frame.size
+  size_t code;          // code_object.size
+  size_t object;        // pyobject.size
+  size_t bytes;         // bytes_object.size
+  size_t unicode;       // unicode_object.size
 };
-constexpr DebugWords k313Words = {.state = 19,
-                                  .frame = 28,
-                                  .code = 34,
-                                  .object = 44,
-                                  .bytes = 64,
-                                  .unicode = 67};
-constexpr DebugWords k314Words = {.state = 22,
-                                  .frame = 31,
-                                  .code = 39,
-                                  .object = 50,
-                                  .bytes = 74,
-                                  .unicode = 77};
+constexpr DebugWords kDebugWords[] = {
+    {.version = 0x030d, .code_marks = 0, .state = 19, .frame = 28, .code = 34, .object = 44,
+     .bytes = 64, .unicode = 67},
+    {.version = 0x030e, .code_marks = 3, .state = 22, .frame = 31, .code = 39, .object = 50,
+     .bytes = 74, .unicode = 77}};
 constexpr uint64_t kCookie = 0x7970677562656478;  // "xdebugpy"
 
 // Reads words, each of which has to be an offset within its structure.
@@ -137,8 +135,7 @@ class Words {
 };
 
 uint16_t end_of(uint16_t a, uint16_t b, uint16_t c, uint16_t bytes) noexcept {
-  const uint16_t most = a > b ? (a > c ? a : c) : (b > c ? b : c);
-  return static_cast<uint16_t>(most + bytes);
+  return static_cast<uint16_t>(std::max({a, b, c}) + bytes);
 }
 
 }  // namespace
@@ -164,9 +161,11 @@ bool layout_from_debug_offsets(std::span<const unsigned char> runtime,
   if (runtime.size() < kDebugOffsetsBytes) return false;
   Words words(runtime);
   if (words.word(0) != kCookie || words.word(2) != 0) return false;
-  const uint64_t version = words.word(1) >> 16;  // PY_VERSION_HEX
-  if (version != 0x030d && version != 0x030e) return false;
-  const DebugWords& at = version == 0x030d ? k313Words : k314Words;
+  const DebugWords* found = std::find_if(
+      std::begin(kDebugWords), std::end(kDebugWords),
+      [&](const DebugWords& one) { return one.version == words.word(1) >> 16; });
+  if (found == std::end(kDebugWords)) return false;
+  const DebugWords& at = *found;
   if (words.word(at.object + 1) != kObjectType || words.word(at.bytes + 1) != kObjectSize) {
     return false;
   }
@@ -175,7 +174,7 @@ bool layout_from_debug_offsets(std::span<const unsigned char> runtime,
   layout.state_frame = words.offset(at.state + 4, 8, 0x7fff);
   layout.frame_previous = words.offset(at.frame + 1, 8);
   layout.frame_code = words.offset(at.frame + 2, 8);
-  layout.code_marks = version == 0x030d ? 0 : 3;  // Py_TAG_BITS
+  layout.code_marks = at.code_marks;
   layout.frame_position = words.offset(at.frame + 3, 8);
   layout.frame_owner = words.offset(at.frame + 5, 1);
   layout.frame_bytes = end_of(layout.frame_previous, layout.frame_code, layout.frame_position, 8);

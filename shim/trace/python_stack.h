@@ -56,8 +56,8 @@ size_t read_python_stack(RawFrame* out, size_t capacity) noexcept;
 
 // Changes when the code object behind the same address becomes another one, so that what was
 // described need not be again: its parts' addresses, the first line, the lengths and ends of its
-// names and of its line table (a notebook's cells have names of one length, freed and reused).
-// 0: no code object. `code` is one that read_python_stack gave in this very hook; otherwise as that.
+// names and of its line table (a notebook's cells have names of one length, freed and reused). 0:
+// no code object. `code` is one that read_python_stack gave in this very hook; otherwise as that.
 // About 40 ns.
 uint64_t code_identity(uintptr_t code) noexcept;
 

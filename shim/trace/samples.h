@@ -1,8 +1,9 @@
-// The sampled blocks that are alive: which call stack asked for them, and how many bytes each stands for.
-// Blocks above 1 MiB are in the ledger, which knows the same of each.
+// The sampled blocks that are alive: which call stack asked for them, and how many bytes each
+// stands for. Blocks above 1 MiB are in the ledger, which knows the same of each.
 //
-// A set-associative table of fixed size without locks, as the ledger is; `free` asks it only for what the
-// block filter lets through. In a forked child it is empty: what it inherited is its parent's.
+// A set-associative table of fixed size without locks, as the ledger is; `free` asks it only for
+// what the block filter lets through. In a forked child it is empty: what it inherited is its
+// parent's.
 // Callable from a hook: yes. Thread-safety: all of it.
 #pragma once
 
@@ -45,7 +46,7 @@ class Samples {
   std::atomic<uint64_t> keys_[kSlots] = {};
   Entry entries_[kSlots] = {};
   std::atomic<uint32_t> count_{0};
-  std::atomic<uint64_t> generation_{0};  // in the top byte of each key: a fork empties the table at once
+  std::atomic<uint64_t> generation_{0};  // in each key's top byte: a fork empties the table at once
 };
 
 extern Samples samples;

@@ -32,7 +32,9 @@ uint32_t string_id(const char* text) noexcept {
   const size_t length = strnlen(text, record::kLongestString);
   if (length == 0) return 0;
   uint64_t hash = length;
-  for (size_t i = 0; i < length; ++i) hash = (hash ^ static_cast<unsigned char>(text[i])) * 0x100000001B3ull;
+  for (size_t i = 0; i < length; ++i) {
+    hash = (hash ^ static_cast<unsigned char>(text[i])) * 0x100000001B3ull;
+  }
   return g_strings.find_or_insert(
       mix(hash),
       [&](uint32_t id) {
@@ -62,8 +64,8 @@ uint32_t frame_number(const record::View& view, const FrameText& text) noexcept 
       [&](uint32_t number) {
         const record::FrameRecord& frame = view.frames[number - 1];
         return frame.kind.load(std::memory_order_acquire) == static_cast<uint32_t>(text.kind) &&
-               frame.line == text.line && frame.file == text.file && frame.function == text.function &&
-               frame.offset == text.offset;
+               frame.line == text.line && frame.file == text.file &&
+               frame.function == text.function && frame.offset == text.offset;
       },
       [&]() -> uint32_t {
         const uint32_t index = record::claim(view, Section::kFrames);
@@ -85,7 +87,8 @@ uint32_t frame_number(const record::View& view, const FrameText& text) noexcept 
   if (!describe(raw, &code)) return 0;
   return frame_number(view, {record::FrameKind::kPython, static_cast<uint32_t>(code.line),
                              string_id(code.file), string_id(code.function),
-                             static_cast<uint32_t>(code.first_line), record::is_own_code(code.file) ? 1u : 0u, 0});
+                             static_cast<uint32_t>(code.first_line),
+                             record::is_own_code(code.file) ? 1u : 0u, 0});
 }
 
 [[gnu::noinline]] uint32_t describe_native(const record::View& view, uintptr_t address) noexcept {
@@ -161,7 +164,8 @@ uint32_t native_leaf(const record::View& view, const Stack& stack) noexcept {
   for (size_t i = stack.native_frames; i > 0; --i) {
     const uintptr_t address = stack.native[i - 1];
     const uint32_t frame =
-        frame_at(combine(kNativeSeed + stack.objects[i - 1], address), [&] { return describe_native(view, address); });
+        frame_at(combine(kNativeSeed + stack.objects[i - 1], address),
+                 [&] { return describe_native(view, address); });
     if (frame == 0) continue;
     const uint32_t next = node_number(view, node, frame);
     if (next != 0) node = next;
@@ -192,7 +196,8 @@ uint32_t native_leaf(const record::View& view, const Stack& stack) noexcept {
 
 record::SiteRecord* find(uint32_t site) noexcept {
   const record::View& view = session::view();
-  return site != 0 && site <= view.section(Section::kSites).capacity ? &view.sites[site - 1] : nullptr;
+  const bool known = site != 0 && site <= view.section(Section::kSites).capacity;
+  return known ? &view.sites[site - 1] : nullptr;
 }
 
 }  // namespace
@@ -200,8 +205,8 @@ record::SiteRecord* find(uint32_t site) noexcept {
 void start() noexcept {
   const record::View& view = session::view();
   record::SectionRecord& section = view.section(Section::kModules);
-  modules::record_into({view.modules, view.capacity(Section::kModules), &section.used, &section.dropped,
-                        string_id});
+  modules::record_into({view.modules, view.capacity(Section::kModules), &section.used,
+                        &section.dropped, string_id});
 }
 
 uint32_t of_this_thread() noexcept {
@@ -230,8 +235,9 @@ void reset_untouched() noexcept {
   const record::View& view = session::view();
   const uint32_t used = record::claimed(view, Section::kSites);
   for (uint32_t i = 0; i < used; ++i) {
+    std::atomic<int64_t>& untouched = view.sites[i].untouched_bytes;
     // Not written where it is 0: pages that nothing changed stay clean.
-    if (view.sites[i].untouched_bytes.load(kRelaxed) != 0) view.sites[i].untouched_bytes.store(0, kRelaxed);
+    if (untouched.load(kRelaxed) != 0) untouched.store(0, kRelaxed);
   }
 }
 

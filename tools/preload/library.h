@@ -19,8 +19,8 @@ Result<std::string> find_jemalloc();
 // What LD_PRELOAD has to begin with: the library, and the chosen allocator behind it.
 Result<std::string> find_preload(const options::Values& settings);
 
-// `preload` in front of the entries of `existing`, without an earlier liboomguard.so and without what
-// `preload` has already.
+// `preload` in front of the entries of `existing`, without an earlier liboomguard.so and without
+// what `preload` has already.
 std::string compose_preload(const std::string& preload, const std::string& existing);
 
 }  // namespace oomguard::tools

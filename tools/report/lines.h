@@ -11,8 +11,9 @@
 
 namespace oomguard::tools {
 
-// Which frame of a Python stack its bytes count for: the innermost of the person's own code, else the
-// innermost; -1 for an empty stack. The process goes by the same rule at a refusal (shim/trace/holders.cc).
+// Which frame of a Python stack its bytes count for: the innermost of the person's own code, else
+// the innermost; -1 for an empty stack. The process goes by the same rule at a refusal
+// (shim/trace/holders.cc).
 int frame_of_line(const std::vector<record::PythonFrame>& outermost_first);
 
 // One Line for each frame that sites count for, most of `by` first, without their texts.

@@ -86,8 +86,8 @@ int64_t realtime_of(const record::FlightHeader& header, int64_t monotonic_ns);
 // A Python frame as reports have it.
 Frame frame_of(const record::PythonFrame& frame);
 
-// "train.py:41", "cell [3] line 2", "libtorch_cpu.so+0x1234"; of a function whose source is not known
-// "libtorch_cpu.so" alone, since calls from all over it are one frame.
+// "train.py:41", "cell [3] line 2", "libtorch_cpu.so+0x1234"; of a function whose source is not
+// known "libtorch_cpu.so" alone, since calls from all over it are one frame.
 std::string place_of(const record::Flight& flight, const Frame& frame);
 // "train.py:41 load": the place, and the function where it is known and has a name.
 std::string line_name(const record::Flight& flight, const Frame& frame);

@@ -42,9 +42,11 @@ Json profile(const Report& report, const std::string& name, int64_t Held::* byte
 
 std::string report_speedscope(const Report& report) {
   const record::FlightHeader& header = report.header();
-  Json profiles = Json::array({profile(report, "held " + std::string(report.held_when), report.held)});
+  Json profiles =
+      Json::array({profile(report, "held " + std::string(report.held_when), report.held)});
   if (report.held != &Held::live_bytes) {
-    profiles.push_back(profile(report, report.running ? "held now" : "held when seen last", &Held::live_bytes));
+    profiles.push_back(profile(report, report.running ? "held now" : "held when seen last",
+                               &Held::live_bytes));
   }
   profiles.push_back(profile(report, "allocated since the start", &Held::allocated_bytes));
   const Json file = {

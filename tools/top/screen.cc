@@ -72,7 +72,8 @@ bool Screen::wait(double seconds) {
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                       std::chrono::duration<double>(seconds));
   while (g_ends == 0) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
     if (left <= 0) return true;
     pollfd keys{takes_keys_ ? STDIN_FILENO : -1, POLLIN, 0};
     if (::poll(&keys, 1, static_cast<int>(std::min<long long>(left, 60'000))) <= 0) continue;

@@ -1,5 +1,6 @@
-// A terminal that is drawn on again and again until 'q' is typed. While it lives, typed characters come
-// at once and are not shown; what was set before comes back with its end, also after SIGINT and SIGTERM.
+// A terminal that is drawn on again and again until 'q' is typed. While it lives, typed characters
+// come at once and are not shown; what was set before comes back with its end, also after SIGINT
+// and SIGTERM.
 // Thread-safety: one for a process, one thread.
 #pragma once
 

@@ -49,7 +49,8 @@ int64_t growth_of(const std::vector<record::Sample>& samples) {
   const record::Sample& last = samples.back();
   const record::Sample* before = &last;
   for (auto at = samples.rbegin(); at != samples.rend(); ++at) {
-    if (last.at_monotonic_ns - at->at_monotonic_ns > kGrowthNs || at->own_anonymous_bytes < 0) break;
+    if (last.at_monotonic_ns - at->at_monotonic_ns > kGrowthNs) break;
+    if (at->own_anonymous_bytes < 0) break;
     before = &*at;
   }
   const double seconds = static_cast<double>(last.at_monotonic_ns - before->at_monotonic_ns) / 1e9;

@@ -20,7 +20,7 @@ struct Guarded {
   int64_t headroom_bytes = INT64_MAX;
   int64_t growth_bytes = 0;        // of the process, for each second of the last few
   uint64_t refusals = 0;
-  std::string line;                // of code that holds most: "train.py:7 main"; of none of Python's: the module; "" unknown
+  std::string line;                // of code that holds most: "train.py:7 main"; else the module; ""
   int64_t line_bytes = 0;
 };
 

@@ -55,7 +55,9 @@ TEST_F(Forget, NeverTouchesRefusalsWarningsRunningProcessesAndOtherFiles) {
   const std::string refused = add(1000, kGone, 1);
   const std::string warned = add(1002, kGone, 0, 1);
   const std::string running = add(1001, getpid(), 0);
-  for (const char* name : {"1-9.flight", "x.flight", "1-2.flight.bak"}) std::ofstream(path(name)) << "x";
+  for (const char* name : {"1-9.flight", "x.flight", "1-2.flight.bak"}) {
+    std::ofstream(path(name)) << "x";
+  }
   EXPECT_EQ(forget_uneventful(folder_.path().c_str(), 0, INT64_MAX), 0u);
   EXPECT_TRUE(fs::exists(refused));
   EXPECT_TRUE(fs::exists(warned));

@@ -55,7 +55,9 @@ TEST(Layout, ARecordWithoutASizeHasNoSections) {
   file->header.file_bytes = 0;
   const View view = view_of(file.get());
   EXPECT_EQ(view.sites, nullptr);
-  for (uint32_t i = 0; i < kSectionCount; ++i) EXPECT_EQ(view.capacity(static_cast<Section>(i)), 0u);
+  for (uint32_t i = 0; i < kSectionCount; ++i) {
+    EXPECT_EQ(view.capacity(static_cast<Section>(i)), 0u);
+  }
 }
 
 }  // namespace

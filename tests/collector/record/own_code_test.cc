@@ -14,7 +14,8 @@ TEST(OwnCodeTest, IsNeitherALibrarysNorTheInterpreters) {
        {"/usr/lib/python3/dist-packages/yaml.py",
         "/home/ada/venv/lib/python3.11/site-packages/x.py", "/usr/lib/python3.11/json/decoder.py",
         "/opt/py/lib64/python3.9/os.py", "/usr/lib/python311.zip/os.py",
-        "/opt/lib/python3.13t/os.py", "<frozen runpy>", "<oomguard boot>", "<attrs generated init x.Y>", ""}) {
+        "/opt/lib/python3.13t/os.py", "<frozen runpy>", "<oomguard boot>",
+        "<attrs generated init x.Y>", ""}) {
     EXPECT_FALSE(is_own_code(library)) << library;
   }
 }

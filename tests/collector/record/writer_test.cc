@@ -75,7 +75,8 @@ TEST_F(Writer, MakesAFileOfTheSizeThatIsWanted) {
   file_ = create(folder_.path().c_str(), start, path_, &error_);
   ASSERT_NE(file_, nullptr);
   EXPECT_EQ(fs::file_size(path_), static_cast<uintmax_t>(3 * kMiB));
-  EXPECT_EQ(view_of(file_).capacity(Section::kSites), layout_for(3 * kMiB)[Section::kSites].capacity);
+  EXPECT_EQ(view_of(file_).capacity(Section::kSites),
+            layout_for(3 * kMiB)[Section::kSites].capacity);
 }
 
 TEST(AffordableBytes, IsAQuarterOfWhatIsFree) {

@@ -7,19 +7,8 @@ import signal
 import sys
 import threading
 
-from stack_probe import (
-    QUALIFIED,
-    RawFrame,
-    check,
-    described,
-    entries,
-    expect,
-    held,
-    names,
-    raw,
-    released,
-    run,
-)
+from stack_probe import (QUALIFIED, RawFrame, check, described, entries, expect, held, names, raw,
+                         released, run)
 
 
 def threads():

@@ -56,7 +56,8 @@ TEST_F(SamplerTest, EstimatesOfMixedSizesAreUnbiased) {
 TEST_F(SamplerTest, EstimatesOfOneSizeAreUnbiased) {
   for (const uint64_t size : {uint64_t{1}, uint64_t{48}, 4 * kKiB, 200 * kKiB, 900 * kKiB}) {
     const double total = 2048.0 * kMiB;
-    const auto count = std::min<uint64_t>(4'000'000, static_cast<uint64_t>(total / static_cast<double>(size)));
+    const auto count = std::min<uint64_t>(
+        4'000'000, static_cast<uint64_t>(total / static_cast<double>(size)));
     int64_t sum = 0;
     for (uint64_t i = 0; i < count; ++i) sum += choose(&countdown_, size, &left_);
     const double truth = static_cast<double>(size * count);
@@ -71,7 +72,8 @@ TEST_F(SamplerTest, EstimatesStayUnbiasedWhileTheMeanChanges) {
   double sum = 0;
   uint64_t count = 0;
   for (int round = 0; round < 4000; ++round) {
-    countdown_.captured_ns = round % 3 == 0 ? INT64_MAX / 2 : 0;  // too often: doubled; not for long: halved
+    // Too often: doubled; not for long: halved.
+    countdown_.captured_ns = round % 3 == 0 ? INT64_MAX / 2 : 0;
     for (int i = 0; i < 100; ++i, ++count) {
       const int64_t weight = choose(&countdown_, kSize, &left_);
       if (weight != 0) capture(&countdown_, kSize, weight);

@@ -68,7 +68,8 @@ TEST_F(SamplesTest, ThreadsThatAddAndRemoveLoseNothing) {
     threads.emplace_back([&, self] {
       for (uintptr_t i = 0; i < 50'000; ++i) {
         const uintptr_t address = self << 40 | (i % 64 + 1) << 4;
-        if (!samples_->add(address, {static_cast<uint32_t>(self), 1, static_cast<int64_t>(i)})) continue;
+        const Sample sample{static_cast<uint32_t>(self), 1, static_cast<int64_t>(i)};
+        if (!samples_->add(address, sample)) continue;
         Sample out;
         if (!samples_->remove(address, &out) || out.site != self ||
             out.weight != static_cast<int64_t>(i)) {

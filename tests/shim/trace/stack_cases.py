@@ -6,19 +6,8 @@ import gc
 import os
 import sys
 
-from stack_probe import (
-    CALLBACK,
-    QUALIFIED,
-    check,
-    described,
-    entries,
-    expect,
-    held,
-    names,
-    raw,
-    released,
-    run,
-)
+from stack_probe import (CALLBACK, QUALIFIED, check, described, entries, expect, held, names, raw,
+                         released, run)
 
 
 def nesting():

@@ -13,8 +13,8 @@ namespace {
 
 using Backtrace = int (*)(void**, int);
 
-// Kept to itself: its _Unwind_* symbols must not serve this program's exceptions. (Its destructor of
-// thread data comes after the thread sanitizer's.)
+// Kept to itself: its _Unwind_* symbols must not serve this program's exceptions. (Its destructor
+// of thread data comes after the thread sanitizer's.)
 Backtrace libunwind_backtrace() {
 #if defined(__SANITIZE_THREAD__)
   return nullptr;

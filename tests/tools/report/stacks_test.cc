@@ -39,7 +39,8 @@ TEST(Merge, BeginsWithPythonWhereThereIsAny) {
 
 TEST(Merge, LeavesOutWhatHasNoNameBetweenTwoCallsOfTheLoop) {
   const auto nameless = [](int frame) { return NativePart{frame, false, true, false, true}; };
-  EXPECT_EQ(merge({{1, true}, {2, true}}, {loop(9), nameless(10), library(11), loop(12), nameless(13)}),
+  EXPECT_EQ(merge({{1, true}, {2, true}},
+                  {loop(9), nameless(10), library(11), loop(12), nameless(13)}),
             (Stack{1, 11, 2, 13}));
 }
 

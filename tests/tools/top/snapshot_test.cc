@@ -90,7 +90,8 @@ TEST_F(Snapshot, TheLineIsThePersonsOwn) {
 }
 
 TEST_F(Snapshot, CodeOfLibrariesAloneIsNamedByItsInnermostFrame) {
-  site(node(node(0, "<frozen runpy>", "run", 1), "/usr/lib/python3/dist-packages/a.py", "f", 3), kMiB);
+  const uint32_t outer = node(0, "<frozen runpy>", "run", 1);
+  site(node(outer, "/usr/lib/python3/dist-packages/a.py", "f", 3), kMiB);
   EXPECT_EQ(look().line, "a.py:3 f");
 }
 
