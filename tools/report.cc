@@ -10,6 +10,7 @@
 #include "tools/command/exit_status.h"
 #include "tools/command/option_flags.h"
 #include "tools/command/verb.h"
+#include "tools/report/death.h"
 #include "tools/report/formats.h"
 #include "tools/report/listing.h"
 #include "tools/report/output.h"
@@ -50,7 +51,8 @@ Result<std::string> rendered(const ReportArguments& arguments, const std::string
   const auto flight =
       arguments.session.empty() ? open_last(directory) : open_named(directory, arguments.session);
   if (!flight) return flight.error();
-  const Report report = make_report(*flight);
+  Report report = make_report(*flight);
+  put_death(explain_death(*flight), &report);
   if (arguments.format == "html") return report_html(report);
   if (arguments.format == "json") return report_json(report);
   if (arguments.format == "folded") return report_folded(report);
@@ -95,7 +97,7 @@ Verb add_report(CLI::App& parent) {
   auto* session = app->add_option("SESSION", arguments->session,
                                   "A session's name (see --list) or a flight file");
   auto* last =
-      app->add_flag("--last", arguments->last, "The session with the newest refusal (default)");
+      app->add_flag("--last", arguments->last, "The session with the newest refusal or unexplained end (default)");
   auto* list =
       app->add_flag("--list", arguments->list,
                     "List the recorded sessions, children under the process that started them");

@@ -5,16 +5,14 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <ctime>
 #include <memory>
 
-#include "collector/probe/probe.h"
-#include "collector/record/reader.h"
 #include "collector/record/sessions.h"
 #include "collector/record/writer.h"
 #include "tools/command/exit_status.h"
 #include "tools/command/option_flags.h"
 #include "tools/command/verb.h"
+#include "tools/launch/post_mortem.h"
 #include "tools/launch/supervise.h"
 #include "tools/launch/target.h"
 #include "tools/preload/library.h"
@@ -76,41 +74,13 @@ Result<bool> check_recordable(const Setting& setting, const std::string& directo
   return true;
 }
 
-// The newest session of that process, or nothing.
-bool ended_by_refusal(const std::string& directory, pid_t pid, int64_t since_seconds) {
-  const auto sessions = record::list_sessions(directory);
-  if (!sessions) return false;
-  for (const record::SessionFile& session : *sessions) {
-    if (session.pid != pid || session.start_seconds < since_seconds) continue;
-    const auto header = record::read_header(session.path);
-    return header &&
-           (*header)->end_state.load() == static_cast<uint32_t>(record::EndState::kEndedByRefusal);
-  }
-  return false;
-}
-
-int64_t count_oom_kills() {
-  probe::Probe probe;
-  return probe.open({}) ? probe.oom_kills() : -1;
-}
-
-// The exit status can say no more than "signal 9"; the counters of the group can.
-void explain_kill(const std::string& path, pid_t pid, int64_t kills_before) {
-  const int64_t kills = count_oom_kills();
-  if (kills_before < 0 || kills <= kills_before) return;
-  fprintf(stderr,
-          "oomguard: %s (process %d) was killed, very likely because memory ran out: the kernel "
-          "counted %lld such kill%s on its limits while it ran.\n",
-          path.c_str(), static_cast<int>(pid), static_cast<long long>(kills - kills_before),
-          kills - kills_before == 1 ? "" : "s");
-}
-
 int exit_status_of(const Ended& ended) {
   return WIFSIGNALED(ended.wait_status) ? kSignalBase + WTERMSIG(ended.wait_status)
                                         : WEXITSTATUS(ended.wait_status);
 }
 
-Result<int> run_program(const OptionFlags& flags, const std::vector<std::string>& words) {
+Result<int> run_program(const OptionFlags& flags, const std::vector<std::string>& words,
+                        bool subreaper) {
   auto setting = make_setting(flags);
   if (!setting) return setting.error();
   if (words.empty())
@@ -133,17 +103,14 @@ Result<int> run_program(const OptionFlags& flags, const std::vector<std::string>
   std::erase_if(setting->environment, [](const std::string& entry) {
     return entry.starts_with(std::string(kProgramVariable) + "=");
   });
-  const int64_t started_seconds = ::time(nullptr);
-  const int64_t kills_before = count_oom_kills();
-  const auto ended = supervise(*path, words, std::move(setting->environment), kProgramVariable);
+  PostMortem post_mortem(directory);
+  const auto ended =
+      supervise(*path, words, std::move(setting->environment), kProgramVariable, subreaper);
   if (!ended) return ended.error();
-  if (WIFSIGNALED(ended->wait_status) && WTERMSIG(ended->wait_status) == SIGKILL) {
-    explain_kill(*path, ended->pid, kills_before);
-  }
+  post_mortem.after(*path, *ended);
   if (!setting->values.enabled) return exit_status_of(*ended);
-  const bool refused = setting->values.refusal_exit_code != 0 &&
-                       ended_by_refusal(directory, ended->pid, started_seconds);
   record::prune_sessions(directory, {});
+  const bool refused = setting->values.refusal_exit_code != 0 && post_mortem.ended_by_refusal();
   return refused ? setting->values.refusal_exit_code : exit_status_of(*ended);
 }
 
@@ -154,10 +121,14 @@ Verb add_run(CLI::App& parent, const std::vector<std::string>& rest) {
       "run", "Run a program guarded: oomguard run [OPTIONS] [--] PROGRAM [ARGUMENTS...]");
   app->footer(
       "The exit status is the program's own, or 128+N where signal N ended it; 137 where an\n"
-      "uncaught refusal ended it and --exit-code is not keep.");
+      "uncaught refusal ended it and --exit-code is not keep. What a program died of is said on\n"
+      "standard error, and in a Kubernetes pod in /dev/termination-log, too.");
   auto flags = std::make_shared<OptionFlags>();
   flags->add_to(app);
-  return {app, [flags, rest] { return run_program(*flags, rest); }};
+  auto subreaper = std::make_shared<bool>(false);
+  app->add_flag("--subreaper", *subreaper,
+                "Take in the processes that the program leaves behind, so that none stays a zombie");
+  return {app, [flags, subreaper, rest] { return run_program(*flags, rest, *subreaper); }};
 }
 
 }  // namespace oomguard::tools

@@ -20,12 +20,13 @@
 namespace oomguard::record {
 
 inline constexpr char kMagic[8] = {'O', 'O', 'M', 'F', 'L', 'I', 'T', '\n'};
-inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kVersion = 3;
 inline constexpr uint32_t kRefusalSlots = 64;   // a ring; an incident's first 64 stay until a later one
 inline constexpr uint32_t kBlockSlots = 10;     // the ten largest live blocks of a refusal
 inline constexpr uint32_t kNeighbourSlots = 8;  // the eight largest other processes of the group
 inline constexpr uint32_t kLevelSlots = 16;
 inline constexpr uint32_t kHolderSlots = 6;     // the six lines of code that hold most
+inline constexpr uint32_t kGroupSlots = 8;      // memory groups of the process, innermost first
 
 // Parts of the file, in the order of the header's table; the first follows the header.
 enum class Section : uint32_t {
@@ -49,6 +50,8 @@ enum class EndState : uint32_t {
   kClean = 1,           // exit was reached
   kEndedByRefusal = 2,  // an uncaught refusal's exception ended the program
   kExecuted = 3,        // the process became another program
+  kExited = 4,          // _exit was called, which skips what exit does
+  kAsked = 5,           // its user or server asked it to end
 };
 
 enum class RequestKind : uint32_t {
@@ -153,6 +156,38 @@ struct RereadRecord {
   char file[64];                   // the one that is read most, without its folder
 };
 
+// probe::KillCounts of a group; -1 unknown.
+struct KillCountRecord {
+  int64_t kills;
+  int64_t hits;
+  int64_t group_kills;
+};
+
+// A memory group of the process, and what the kernel counted of its kills there.
+struct GroupRecord {
+  uint64_t key;                    // tells a group that was made anew under the same name
+  uint32_t kind;                   // probe::LimitKind
+  uint32_t unused;                 // zero
+  int64_t limit_bytes;             // the one that kills; INT64_MAX none
+  KillCountRecord seen;            // while the process ran, the newest; every two seconds at the most
+  KillCountRecord end;             // after it, where EndRecord says so
+  char path[256];
+};
+
+// The end of the process, by who looked first after it: whoever started it, or a report. What the
+// counters say later is not about this process.
+struct EndRecord {
+  std::atomic<int64_t> at_realtime_ns;  // of that look; 0: nobody did
+  int64_t at_monotonic_ns;
+  uint64_t boot_id[2];
+  int64_t machine_kills;           // probe::read_machine_kills; -1 unknown
+  uint32_t has_wait_status;        // 1: whoever looked had it
+  int32_t wait_status;             // as wait answers it
+  int32_t sender_pid;              // of the signal that ended it, where that is known; 0 unknown
+  uint32_t told;                   // 1: the kernel that replaced it has said so
+  char sender_name[16];
+};
+
 struct FlightHeader {
   char magic[8];
   uint32_t version;
@@ -185,6 +220,16 @@ struct FlightHeader {
   uint64_t tree;                   // the same for all of one process tree; 0 unknown
   char ended_because[128];         // why nothing but the end was left (Outcome::kEnded); "" else
   RereadRecord reread;
+  uint64_t boot_id[2];             // 0, 0 unknown
+  uint64_t pid_namespace;          // the key of it; 0 unknown
+  int64_t machine_kills;           // as GroupRecord::seen, every half a minute at the most
+  int32_t oom_score_adj;           // at start
+  uint32_t ancestors_hidden;       // 1: there are groups above that cannot be seen
+  uint32_t group_count;
+  std::atomic<uint32_t> cell;      // a kernel's: number of the cell that it executes; 0 none
+  GroupRecord groups[kGroupSlots];
+  EndRecord end;
+  char notebook[256];              // a kernel's, by its server's name for it; "" else
   uint64_t file_bytes;             // of all sections; what layout.h is asked with
   std::atomic<int64_t> live_sampled_bytes;  // estimate over all sites (stacks.h)
   SectionRecord sections[kSectionCount];
@@ -210,6 +255,9 @@ static_assert(std::is_standard_layout_v<FlightFile>);
 static_assert(offsetof(FlightHeader, ended_because) % 8 == 0);
 static_assert(sizeof(RereadRecord) == 128);
 static_assert(offsetof(FlightHeader, reread) % 8 == 0);
+static_assert(sizeof(GroupRecord) == 328);
+static_assert(offsetof(FlightHeader, boot_id) % 8 == 0);
+static_assert(sizeof(EndRecord) == 72);
 static_assert(sizeof(SectionRecord) == 24);
 static_assert(offsetof(FlightHeader, sections) % 8 == 0);
 static_assert(sizeof(FlightHeader) % 8 == 0);

@@ -80,7 +80,11 @@ void make_safe(FlightHeader* header) {
   end_string(header->limit_path);
   end_string(header->ended_because);
   end_string(header->reread.file);
-  if (header->end_state.load() > static_cast<uint32_t>(EndState::kExecuted)) {
+  header->group_count = std::min(header->group_count, kGroupSlots);
+  for (GroupRecord& group : header->groups) end_string(group.path);
+  end_string(header->end.sender_name);
+  end_string(header->notebook);
+  if (header->end_state.load() > static_cast<uint32_t>(EndState::kAsked)) {
     header->end_state = static_cast<uint32_t>(EndState::kRunning);
   }
 }

@@ -65,7 +65,7 @@ bool is_unshrunk(const SessionFile& session, const FlightHeader& header) {
 
 bool is_uneventful(const FlightHeader& header) {
   const auto state = static_cast<EndState>(header.end_state.load());
-  return !is_eventful(header) && (state == EndState::kClean || state == EndState::kExecuted);
+  return !is_eventful(header) && state != EndState::kRunning && state != EndState::kEndedByRefusal;
 }
 
 }  // namespace

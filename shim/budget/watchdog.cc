@@ -5,6 +5,7 @@
 
 #include "collector/probe/process.h"
 #include "collector/record/forget.h"
+#include "collector/record/kill_counts.h"
 #include "shim/budget/escalate.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/group_table.h"
@@ -28,6 +29,10 @@ constexpr Bytes kNear = 512 * kMiB;
 constexpr int64_t kForgetAfterNs = 10'000 * kMs;
 constexpr size_t kKeptSessions = 64;
 constexpr Bytes kKeptBytes = 256 * kMiB;
+// What a death is explained by. Each opens files, which the last page of a group may not go into.
+constexpr int64_t kCountKillsNs = 2'000 * kMs;
+constexpr int64_t kCountMachineKillsNs = 32'000 * kMs;
+constexpr Bytes kRoomToCount = 2 * kMiB;
 
 constinit RawThread g_thread;
 constinit std::atomic<bool> g_allowed{false};
@@ -50,6 +55,11 @@ void forget_old_sessions(int64_t now_ns) {
   record::forget_uneventful(gate.values().directory, kKeptSessions, kKeptBytes);
 }
 
+struct Counting {
+  int64_t kills_ns = 0;
+  int64_t machine_ns = 0;
+};
+
 void write_sample(const Look& look, bool changed) {
   if (!timeline::add(look, changed)) return;
   record::FlightHeader& header = session::file()->header;
@@ -59,8 +69,19 @@ void write_sample(const Look& look, bool changed) {
   header.last_sample_ns.store(look.now_ns, std::memory_order_release);
 }
 
+void count_kills(const Look& look, Counting* counting) {
+  record::FlightHeader& header = session::file()->header;
+  if (look.headroom < kRoomToCount || !record::is_in_file(header)) return;
+  if (counting->kills_ns != 0 && look.now_ns - counting->kills_ns < kCountKillsNs) return;
+  const bool machine =
+      counting->machine_ns == 0 || look.now_ns - counting->machine_ns >= kCountMachineKillsNs;
+  record::put_kill_counts(&header, look::eyes(), machine);
+  counting->kills_ns = look.now_ns;
+  if (machine) counting->machine_ns = look.now_ns;
+}
+
 // One look; returns how long to sleep.
-int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing) {
+int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing, Counting* counting) {
   session::show_due_report(true);
   const int64_t before_ns = look->now_ns;
   look->now_ns = sys::monotonic_ns();
@@ -80,6 +101,7 @@ int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing) {
   escalation->act(look, changed);
   write_sample(*look, changed);
   thrashing->look(*look);
+  count_kills(*look, counting);
   forget_old_sessions(look->now_ns);
   return look->pause_ns;
 }
@@ -95,11 +117,13 @@ void body() noexcept {
   static constinit Look look;
   static constinit Escalation escalation;
   static constinit Thrashing thrashing;
+  static constinit Counting counting;
   const bool is_other = g_is_other.exchange(false);
   if (is_other) {
     look = Look{};
     escalation = Escalation{};
     thrashing = Thrashing{};
+    counting = Counting{};
   }
   look.now_ns = 0;
   look.moved_ns = sys::monotonic_ns();  // nobody knows what moved meanwhile
@@ -108,7 +132,7 @@ void body() noexcept {
   look::open();
   keep_what_runs(is_other);
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) g_thread.sleep_on(&slot->wake);
-  while (!g_thread.stopping()) g_thread.sleep(tick(&look, &escalation, &thrashing));
+  while (!g_thread.stopping()) g_thread.sleep(tick(&look, &escalation, &thrashing, &counting));
 }
 
 int32_t own_pid() { return static_cast<int32_t>(sys::call(SYS_getpid)); }

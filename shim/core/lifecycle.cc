@@ -234,6 +234,7 @@ void guard(const options::Values& values, bool is_root) noexcept {
   budget::tree::join(gate.probe);
   session::set_tree(budget::group_table.tree());
   prefer_children_as_victims();
+  session::set_oom_score(children::own_score());
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   gate.set_mode(budget::Gate::Mode::kOn);
   budget::watchdog::allow();

@@ -97,6 +97,8 @@ void set_tree(uint64_t tree) noexcept {
   file()->header.tree = tree;
 }
 
+void set_oom_score(int score) noexcept { file()->header.oom_score_adj = score; }
+
 int open_folder() noexcept {
   char path[sizeof g_directory + sizeof "/sessions"];
   if (g_directory[0] == '\0') return -ENOENT;
@@ -111,6 +113,14 @@ void finish() noexcept {
   uint32_t running = static_cast<uint32_t>(record::EndState::kRunning);
   file()->header.end_state.compare_exchange_strong(
       running, static_cast<uint32_t>(record::EndState::kClean));
+  if (g_path[0] != '\0') record::remove_if_uneventful(file(), g_path);
+}
+
+void exits() noexcept {
+  if (!own_process()) return;
+  uint32_t running = static_cast<uint32_t>(record::EndState::kRunning);
+  const auto exited = static_cast<uint32_t>(record::EndState::kExited);
+  file()->header.end_state.compare_exchange_strong(running, exited);
   if (g_path[0] != '\0') record::remove_if_uneventful(file(), g_path);
 }
 

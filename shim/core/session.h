@@ -15,10 +15,15 @@ void start(const char* directory, int64_t limit_bytes, int64_t reserve_bytes, in
            const char* limit_path, uint64_t flight_bytes = record::kDefaultFlightBytes) noexcept;
 // Known a moment later than the rest.
 void set_tree(uint64_t tree) noexcept;
+// /proc/self/oom_score_adj; known then, too.
+void set_oom_score(int score) noexcept;
 // A descriptor of the folder of sessions, or -errno.
 int open_folder() noexcept;
 // Clean exit of the process that started the session.
 void finish() noexcept;
+// The process ends without what exit does. Callable from a hook, from a signal handler, and between
+// vfork and exec: yes (does nothing in a process that is not the session's own).
+void exits() noexcept;
 // In fork's child: the file is the parent's. The child records in memory until its first refusal.
 void on_fork_child() noexcept;
 // Makes a forked child's own file before its first record. Callable from a hook: yes.

@@ -1,5 +1,6 @@
 // Hooks of the process family: whatever becomes another program goes through here, so that children
-// which are not Python do not get the shim (shim/children decides).
+// which are not Python do not get the shim (shim/children decides). So does an end that skips what
+// exit does, which would look like a death otherwise.
 //
 // All of it must be valid between vfork and exec: stack, system calls and the table of originals,
 // nothing else, and nothing of the parent's is changed. PATH search and the /bin/sh fallback of
@@ -10,6 +11,7 @@
 #include <stdarg.h>
 #include <unistd.h>
 
+#include "shim/core/session.h"
 #include "shim/interpose/export.h"
 #include "shim/interpose/process_environment.h"
 #include "shim/interpose/real.h"
@@ -109,4 +111,11 @@ OOMGUARD_EXPORT int posix_spawnp(pid_t* pid, const char* file,
   return spawn(pid, target, envp, [&](pid_t* started, char* const* env) {
     return real.posix_spawnp(started, file, actions, attributes, argv, env);
   });
+}
+
+OOMGUARD_EXPORT void _exit(int status) {
+  oomguard::interpose::ensure_resolved();
+  oomguard::session::exits();
+  real._exit(status);
+  for (;;) oomguard::sys::call(SYS_exit_group, status);  // never: the pointer is not [[noreturn]]
 }

@@ -84,14 +84,18 @@ class Finished:
 
 
 class MemoryGroup:
-    """A child group with a limit. Use it in a `with` statement."""
+    """A child group with a limit, or a group inside such a one. Use it in a `with` statement."""
 
-    def __init__(self, limit_bytes):
+    def __init__(self, limit_bytes, inside=None):
         assert limit_bytes < 8 * GIB, "a test group may not take the whole machine"
         found = _memory_mount()
         if found is None:
             raise OSError("no memory controller")
         self.version, parent = found
+        if inside:
+            parent = inside.folder
+            if self.version == 2:
+                inside._write("cgroup.subtree_control", "+memory")
         self.limit_bytes = limit_bytes
         self.folder = os.path.join(parent, f"oomguard-test-{os.getpid()}-{next(_numbers)}")
         os.mkdir(self.folder)

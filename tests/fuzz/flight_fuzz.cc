@@ -11,6 +11,7 @@
 #include "collector/record/mask.h"
 #include "collector/record/reader.h"
 #include "collector/record/text.h"
+#include "collector/verdict/words.h"
 #include "tests/collector/record/fixture.h"
 #include "tests/fuzz/system_calls.h"
 
@@ -106,6 +107,20 @@ static void check_sections(const record::Flight& flight) {
   }
 }
 
+// Why it is gone, whatever the file says.
+static void judge(const record::Flight& flight) {
+  const auto& refusals = flight.refusals();
+  const verdict::Evidence evidence =
+      verdict::gather(flight.header(), refusals.empty() ? nullptr : refusals.back(),
+                      flight.samples(), verdict::Surroundings{});
+  const verdict::Verdict verdict = verdict::judge(evidence);
+  expect(verdict.level < static_cast<int>(evidence.levels.size()));
+  std::string text = verdict::cause(evidence, verdict) + verdict::growth(evidence) +
+                     verdict::why_not_prevented(evidence, verdict);
+  for (const std::string& line : verdict::evidence_lines(evidence)) text += line;
+  for (const char c : text) expect(static_cast<unsigned char>(c) >= ' ');
+}
+
 static void mask(const uint8_t* data, size_t size) {
   const auto* arguments = reinterpret_cast<const char*>(data);
   char masked[200];
@@ -137,6 +152,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (flight) {
     render_all(*flight);
     check_sections(*flight);
+    judge(*flight);
   }
   close(fd);
   return 0;

@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include "collector/probe/kernel_text.h"
+#include "collector/probe/kill_counts.h"
 #include "collector/probe/probe.h"
 #include "collector/probe/process.h"
 #include "collector/probe/residency.h"
+#include "collector/verdict/kernel_log.h"
 #include "shim/budget/callers.h"
 #include "tests/fuzz/system_calls.h"
 
@@ -29,8 +31,18 @@ static void read_limits() {
   }
   probe.refresh();
   probe.oom_kills();
+  probe::GroupKills group;
+  for (uint32_t i = 0; probe::read_group_kills(probe, i, &group); ++i) {
+    if (i >= probe::kMaxGroups || strlen(group.path) >= probe::kMaxPath) abort();
+  }
   int32_t pids[8];
   if (probe::list_group(probe, pids, 8) > 8) abort();
+}
+
+static void read_log(std::string_view text) {
+  for (const verdict::LogEvent& event : verdict::parse_kernel_log(text)) {
+    if (event.pid <= 0 || event.name.size() > 64 || event.module.size() > 64) abort();
+  }
 }
 
 static void read_processes() {
@@ -51,6 +63,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static_cast<void>(probe::parse_single(text, size, &value));
   probe::KeyedValue wanted[] = {{"inactive_file"}, {"MemAvailable:"}};
   probe::match_line(text, text + size, wanted, 2);
+  read_log({text, size});
+  probe::BootId boot;
+  static_cast<void>(probe::parse_boot_id(text, size, &boot));
   fuzz::serve(data, size);
   read_limits();
   read_processes();

@@ -45,7 +45,7 @@ def test_nothing_recorded_is_a_clear_word(tool, environment):
         result = tool("report", *arguments)
         assert result.returncode == 1
         assert result.stderr == (
-            f"oomguard report: no refusal is recorded in {environment['OOMGUARD_DIR']}\n"
+            f"oomguard report: no refusal and no unexplained end is recorded in {environment['OOMGUARD_DIR']}\n"
         )
     assert "no session is recorded" in tool("report", "--list").stderr
 

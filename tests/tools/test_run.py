@@ -95,6 +95,45 @@ def test_a_death_by_signal_is_128_plus_its_number(tool, number):
     assert tool("run", "sh", "-c", f"kill -{int(number)} $$").returncode == 128 + number
 
 
+ORPHAN = """
+import os, sys, time
+reads, writes = os.pipe()
+if os.fork() == 0:
+    orphan = os.fork()
+    if orphan == 0:
+        time.sleep(0.5)
+    else:
+        os.write(writes, b"%d" % orphan)
+    os._exit(0)
+os.wait()
+orphan = os.read(reads, 20).decode()
+with open(f"/proc/{orphan}/stat") as stat:
+    adopted = int(stat.read().rsplit(") ", 1)[1].split()[1]) == os.getppid()
+end = time.monotonic() + 20
+while adopted and os.path.exists(f"/proc/{orphan}") and time.monotonic() < end:
+    time.sleep(0.01)
+print(adopted, os.path.exists(f"/proc/{orphan}"))
+"""
+
+
+def test_as_a_subreaper_it_waits_for_what_the_program_left_behind(tool, python):
+    result = tool("run", "--subreaper", python, "-c", ORPHAN)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "True False\n", "")
+    assert tool("run", python, "-c", ORPHAN).stdout.startswith("False ")
+
+
+def test_who_sends_a_signal_through_it_knows(tool, tmp_path):
+    script = source(tmp_path, "wait.py", "import time; print('ready', flush=True); time.sleep(60)\n")
+    process = tool.start("run", sys.executable, script)
+    wait_for_line(process, "ready")
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, stderr) == (128 + signal.SIGTERM, "")
+    report = tool("report").stdout
+    assert f"Ended by SIGTERM that process {os.getpid()} (" in report, report
+    assert "What is known of its end:" in report and "exit status: SIGTERM" in report, report
+
+
 @pytest.mark.parametrize(
     "number",
     (

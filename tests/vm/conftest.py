@@ -1,4 +1,4 @@
-"""Boots the guests, both at once, and gives the tests what their cases did."""
+"""Boots the guests, two at once, and gives the tests what their cases did."""
 import concurrent.futures
 import os
 import pathlib
@@ -47,12 +47,19 @@ def _machines():
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         yield {"groups": pool.submit(_boot, "groups.py", 704),
                "whole_machine": pool.submit(_boot, "whole_machine.py", 512,
-                                            VM_EARLYOOM=_earlyoom())}
+                                            VM_EARLYOOM=_earlyoom()),
+               "verdicts": pool.submit(_boot, "verdicts.py", 384,
+                                       VM_TIMES=os.environ.get("OOMGUARD_TEST_VERDICTS", "1"))}
 
 
 @pytest.fixture(scope="session")
 def groups(_machines):
     return _machines["groups"].result()
+
+
+@pytest.fixture(scope="session")
+def verdicts(_machines):
+    return _machines["verdicts"].result()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 
 #include "tools/command/exit_status.h"
 #include "tools/launch/witness.h"
@@ -65,17 +66,42 @@ int wait_for_start(int fd) {
   return got == sizeof(error) ? error : 0;
 }
 
-int wait_for_end(pid_t pid, const sigset_t& watched, GroupWitness* witness) {
-  int status = 0;
+Passed passed_of(const siginfo_t& info) {
+  Passed passed{info.si_signo, 0, ""};
+  if (info.si_code != SI_USER && info.si_code != SI_QUEUE && info.si_code != SI_TKILL) return passed;
+  passed.sender = info.si_pid;
+  std::ifstream name("/proc/" + std::to_string(info.si_pid) + "/comm");
+  std::getline(name, passed.name);
+  return passed;
+}
+
+// Waits for every child that has ended. True once `pid` has.
+bool reap(pid_t pid, GroupWitness* witness, int* status) {
   for (;;) {
-    const pid_t ended = ::waitpid(pid, &status, WNOHANG);
-    if (ended == pid || (ended < 0 && errno != EINTR)) return status;
+    int its_status = 0;
+    const pid_t ended = ::waitpid(-1, &its_status, WNOHANG);
+    if (ended < 0 && errno == EINTR) continue;
+    if (ended < 0) return true;  // somebody else has its status
+    if (ended == 0) return false;
+    if (ended == pid) {
+      *status = its_status;
+      return true;
+    }
+    witness->ended(ended);
+  }
+}
+
+Ended wait_for_end(pid_t pid, const sigset_t& watched, GroupWitness* witness) {
+  Ended ended{pid, 0, {}};
+  while (!reap(pid, witness, &ended.wait_status)) {
     siginfo_t info{};
     const int number = ::sigwaitinfo(&watched, &info);
     if (number <= 0 || number == SIGCHLD) continue;
+    ended.passed = passed_of(info);
     const bool of_group = witness->saw(info);
     if (!of_group || ::getpgid(pid) != ::getpgrp()) ::kill(pid, number);
   }
+  return ended;
 }
 
 Error start_error(const std::string& path, int error) {
@@ -85,7 +111,8 @@ Error start_error(const std::string& path, int error) {
 }  // namespace
 
 Result<Ended> supervise(const std::string& path, const std::vector<std::string>& arguments,
-                        std::vector<std::string> environment, const std::string& pid_variable) {
+                        std::vector<std::string> environment, const std::string& pid_variable,
+                        bool subreaper) {
   sigset_t mask;
   const sigset_t watched = watched_signals();
   ::sigprocmask(SIG_BLOCK, &watched, &mask);
@@ -102,6 +129,7 @@ Result<Ended> supervise(const std::string& path, const std::vector<std::string>&
   struct sigaction plain{};
   plain.sa_handler = SIG_DFL;
   ::sigaction(SIGCHLD, &plain, &child.on_child_end);
+  if (subreaper) ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   const pid_t self = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) {
@@ -114,9 +142,9 @@ Result<Ended> supervise(const std::string& path, const std::vector<std::string>&
   const int error = pid > 0 ? wait_for_start(pipe_fds[0]) : 0;
   ::close(pipe_fds[0]);
   if (pid < 0) return Error{std::string("fork: ") + strerror(fork_error)};
-  const int status = wait_for_end(pid, watched, &witness);
+  const Ended ended = wait_for_end(pid, watched, &witness);
   if (error != 0) return start_error(path, error);
-  return Ended{pid, status};
+  return ended;
 }
 
 }  // namespace oomguard::tools

@@ -54,6 +54,10 @@ uint64_t GroupWitness::pending() const {
   return 0;
 }
 
+void GroupWitness::ended(pid_t pid) {
+  if (pid == pid_) pid_ = -1;
+}
+
 bool GroupWitness::saw(const siginfo_t& info) {
   if (pid_ <= 0) return info.si_code == SI_KERNEL;
   const uint64_t bit = bit_of(info.si_signo);

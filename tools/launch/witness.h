@@ -25,6 +25,9 @@ class GroupWitness {
   // sent by the terminal?
   bool saw(const siginfo_t& info);
 
+  // That child was waited for: its number may be somebody else's now.
+  void ended(pid_t pid);
+
  private:
   void start();
   void end();

@@ -126,6 +126,23 @@ Json refusal_json(const record::RefusalRecord& refusal) {
           {"neighbours", neighbours_json(refusal)}};
 }
 
+// How the process ended; null while it runs, and where nobody asked.
+Json death_json(const Report& report) {
+  if (!report.death || report.death->verdict.kind == verdict::Kind::kRunning) return nullptr;
+  const Death& death = *report.death;
+  const verdict::Kind other = death.verdict.or_kind;
+  return {{"kind", verdict::kind_name(death.verdict.kind)},
+          {"or_kind", other == verdict::Kind::kUnknown ? Json(nullptr)
+                                                       : Json(verdict::kind_name(other))},
+          {"confidence", verdict::confidence_name(death.verdict.confidence)},
+          {"explained", death.is_to_explain()},
+          {"what", death.what},
+          {"cause", death.cause},
+          {"more", death.more},
+          {"evidence", death.evidence},
+          {"last_seen_realtime_ns", death.at_realtime_ns}};
+}
+
 // One key of the whole: numbers by the thousand on one line, the rest to be read.
 std::string entry(const char* key, const Json& value, bool compact) {
   // Names of files and processes may be any bytes; JSON is UTF-8.
@@ -192,6 +209,7 @@ std::string report_json(const Report& report) {
          entry("generated", generated, true) + ",\n" + entry("headline", report.headline, true) +
          ",\n" + entry("summary", report.summary, false) + ",\n" +
          entry("session", session_json(flight.header(), flight.path()), false) + ",\n" +
+         entry("death", death_json(report), false) + ",\n" +
          entry("refusals", refusals_json(flight), false) + ",\n" +
          entry("samples", samples_json(flight), true) + ",\n" +
          entry("frames", frames_json(report), true) + ",\n" +

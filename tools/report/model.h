@@ -5,10 +5,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "collector/record/reader.h"
+#include "tools/report/death.h"
 #include "tools/report/stacks.h"
 
 namespace oomguard::tools {
@@ -60,6 +62,7 @@ struct Report {
   bool running = false;              // the process is still there
   std::string headline;              // what happened, in one sentence
   std::vector<std::string> summary;  // what follows it on stderr and in a cell, line by line
+  std::optional<Death> death;        // how the process ended, where somebody asked
   std::string numbers;               // every number of the newest refusal, as text
   Frames frames;
   Stacks python, native, merged;

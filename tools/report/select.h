@@ -12,8 +12,8 @@ namespace oomguard::tools {
 
 // A path of a flight file, or the name of a session in `directory`.
 Result<record::Flight> open_named(const std::string& directory, const std::string& name);
-// The session with the newest refusal: a kernel that runs for days may be newer in this than a
-// script that was started an hour ago.
+// The session with the newest refusal or unexplained end: a kernel that runs for days may be newer
+// in this than a script that was started an hour ago.
 Result<record::Flight> open_last(const std::string& directory);
 
 // "running", "ended", "ended by a refusal", "became another program", "gone without ending".

@@ -88,6 +88,12 @@ void put_models(const Report& report, PageText* page) {
   }
 }
 
+void put_evidence(const Report& report, PageText* page) {
+  if (!report.death || !report.death->is_to_explain()) return;
+  page->line("What is known of its end:");
+  for (const std::string& line : report.death->evidence) page->line("  " + line, 4);
+}
+
 void put_earlier(const Report& report, PageText* page) {
   const auto& refusals = report.flight->refusals();
   if (refusals.size() < 2) return;
@@ -121,6 +127,7 @@ std::string report_text(const Report& report, bool colours) {
   put_lines(report, &page);
   put_models(report, &page);
   page.lines(report.numbers);
+  put_evidence(report, &page);
   put_earlier(report, &page);
   page.line("More:  oomguard report --format html -o report.html " + report.flight->path(), 7);
   page.line(

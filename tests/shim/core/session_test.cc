@@ -106,6 +106,28 @@ TEST(SessionTest, ACleanExitAfterARefusalKeepsTheFile) {
   });
 }
 
+TEST(SessionTest, AnEndWithoutExitIsOneOfItsOwn) {
+  expect_in_child([] {
+    const Folder folder;
+    start_in(folder.path());
+    expect_in_child([] { exits(); });  // a child's is not the parent's
+    EXPECT_EQ(end_state_of(path()), record::EndState::kRunning);
+    refuse();
+    exits();
+    finish();
+    EXPECT_EQ(end_state_of(path()), record::EndState::kExited);
+  });
+}
+
+TEST(SessionTest, AnEndWithoutExitOrRefusalLeavesNoFile) {
+  expect_in_child([] {
+    const Folder folder;
+    start_in(folder.path());
+    exits();
+    EXPECT_TRUE(files_in(folder).empty());
+  });
+}
+
 TEST(SessionTest, AKilledProcessLeavesItsFile) {
   const Folder folder;
   const pid_t child = start_child([&] {

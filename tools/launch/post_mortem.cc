@@ -1,0 +1,117 @@
+#include "tools/launch/post_mortem.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+
+#include "collector/probe/probe.h"
+#include "collector/record/kill_counts.h"
+#include "collector/record/sessions.h"
+#include "tools/report/death.h"
+#include "tools/report/page_text.h"
+
+namespace oomguard::tools {
+namespace {
+
+constexpr const char* kTerminationLog = "/dev/termination-log";
+constexpr size_t kLongestCommand = 80;
+
+std::string time_of_day(int64_t realtime_ns) {
+  const time_t seconds = realtime_ns / 1'000'000'000;
+  tm parts{};
+  char text[16];
+  ::localtime_r(&seconds, &parts);
+  return std::string(text, strftime(text, sizeof text, "%H:%M:%S", &parts));
+}
+
+// Kubernetes shows it as the reason why a container ended; elsewhere there is no such file.
+void tell_pod(const std::string& line) {
+  const int fd = ::open(kTerminationLog, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+  if (fd < 0) return;
+  // A log that cannot be written to is nobody's fault here.
+  [[maybe_unused]] const ssize_t written = ::write(fd, line.data(), line.size());
+  ::close(fd);
+}
+
+// Somebody wanted it to end, and knows.
+bool was_asked_for(const Ended& ended) {
+  const int signal = WTERMSIG(ended.wait_status);
+  return signal == SIGINT || signal == SIGPIPE || signal == ended.passed.number;
+}
+
+record::Ending ending_of(const Ended& ended) {
+  record::Ending ending;
+  ending.has_wait_status = true;
+  ending.wait_status = ended.wait_status;
+  if (WIFSIGNALED(ended.wait_status) && WTERMSIG(ended.wait_status) == ended.passed.number) {
+    ending.sender_pid = ended.passed.sender;
+    ending.sender_name = ended.passed.name;
+  }
+  return ending;
+}
+
+void say(const std::string& name, pid_t pid, const Death& death, const std::string& session) {
+  std::string text = "oomguard: " + shortened(shown(name), kLongestCommand, true) + " (process " +
+                     std::to_string(pid) + ") " + death.what + " at " +
+                     time_of_day(death.at_realtime_ns) + ".\n" + shown(death.cause) + "\n";
+  for (const std::string& line : death.more) text += shown(line) + "\n";
+  if (!session.empty()) {
+    text += "More: oomguard report " + std::filesystem::path(session).stem().string() + "\n";
+  }
+  fputs(text.c_str(), stderr);
+}
+
+}  // namespace
+
+PostMortem::PostMortem(std::string directory)
+    : directory_(std::move(directory)),
+      since_seconds_(::time(nullptr)),
+      seen_(std::make_unique<record::FlightHeader>()) {
+  probe::Probe probe;
+  if (probe.open({})) record::put_kill_counts(seen_.get(), probe, true);
+}
+
+std::string PostMortem::session_of(pid_t pid) const {
+  const auto sessions = record::list_sessions(directory_);
+  if (!sessions) return "";
+  for (const record::SessionFile& session : *sessions) {
+    if (session.pid == pid && session.start_seconds >= since_seconds_) return session.path;
+  }
+  return "";
+}
+
+void PostMortem::after(const std::string& program, const Ended& ended) {
+  const std::string session = session_of(ended.pid);
+  const auto header = record::read_header(session);
+  if (header) {
+    const auto state = static_cast<record::EndState>((*header)->end_state.load());
+    ended_by_refusal_ = state == record::EndState::kEndedByRefusal;
+  }
+  if (WIFSIGNALED(ended.wait_status)) {
+    explain(program, ended, session);
+  } else if (header) {
+    record::put_end(header->get(), ending_of(ended));
+    static_cast<void>(record::write_end(session, **header));
+  }
+}
+
+void PostMortem::explain(const std::string& program, const Ended& ended,
+                         const std::string& session) {
+  const auto flight = record::read_flight(session);
+  const record::Ending ending = ending_of(ended);
+  seen_->pid = ended.pid;
+  const Death death =
+      flight ? explain_end(*flight, ending, seen_.get()) : explain_end(seen_.get(), ending);
+  if (was_asked_for(ended) || ended_by_refusal_ || !death.is_to_explain()) return;
+  const bool named = flight && flight->header().command[0] != '\0';
+  say(named ? flight->header().command : program, ended.pid, death, flight ? session : "");
+  tell_pod("oomguard: " + shown(std::filesystem::path(program).filename().string()) + " " +
+           death.what + ". " + shown(death.cause_without_paths) + "\n");
+}
+
+}  // namespace oomguard::tools
