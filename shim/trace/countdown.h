@@ -14,7 +14,7 @@ struct Countdown {
   uint64_t mean_bytes;      // between samples of this thread; 0: it has not begun
   uint64_t drawn_mean;      // what it was when the way to the next sample was drawn: for its weight
   uint64_t random;
-  int64_t captured_ns;      // when the last stack was read
+  int64_t captured_ns;      // when the last stack was read, or since when there might have been one
 };
 
 }  // namespace oomguard::trace

@@ -50,18 +50,34 @@ void begin(Countdown* countdown, uint64_t* left) noexcept {
   draw(countdown, left);
 }
 
+int64_t fair_distance_ns() noexcept {
+  return kShareOfTime * (g_cost_ns.load(kRelaxed) + kCachesNs);
+}
+
 // Too often for what a stack costs: farther apart. Much less often than that: nearer again.
 void adapt(Countdown* countdown, int64_t now_ns) noexcept {
-  const uint64_t base = g_mean.load(kRelaxed);
   const int64_t apart_ns = now_ns - countdown->captured_ns;
-  const int64_t fair_ns = kShareOfTime * (g_cost_ns.load(kRelaxed) + kCachesNs);
+  const int64_t fair_ns = fair_distance_ns();
   uint64_t mean = countdown->mean_bytes;
   if (apart_ns < fair_ns / 2 && mean < kMostMean) {
     mean *= 2;
   } else if (apart_ns > 2 * fair_ns) {
     mean /= 2;
   }
-  countdown->mean_bytes = std::max(mean, base);
+  countdown->mean_bytes = std::max(mean, g_mean.load(kRelaxed));
+  countdown->captured_ns = now_ns;
+}
+
+// Nearer between two samples, since the next one may be far away: a loop of large temporary blocks
+// is over, and what is kept now would meet none. One step at a time: it may be that the thread had
+// no CPU. `left` may be drawn anew where no sample is due, since bytes do not know how long there
+// was none.
+void look_for_nearer(Countdown* countdown, uint64_t* left) noexcept {
+  if (countdown->mean_bytes <= g_mean.load(kRelaxed)) return;
+  const int64_t now_ns = budget::program_now_ns();
+  if (now_ns - countdown->captured_ns <= 2 * fair_distance_ns()) return;
+  adapt(countdown, now_ns);
+  draw(countdown, left);
 }
 
 // The cost as it is mostly: falls fast and rises slowly, since a thread that lost its CPU meanwhile
@@ -99,6 +115,7 @@ int64_t choose(Countdown* countdown, uint64_t size, uint64_t* left) noexcept {
   if (size >= exact_from(countdown->mean_bytes)) return static_cast<int64_t>(size);
   if (size < *left) {
     *left -= size;
+    look_for_nearer(countdown, left);
     return 0;
   }
   const int64_t weight = weight_of(size, countdown->drawn_mean);
@@ -111,7 +128,6 @@ uint32_t capture(Countdown* countdown, uint64_t size, int64_t weight) noexcept {
   adapt(countdown, start_ns);
   const uint32_t site = sites::of_this_thread();
   if (site != 0) sites::count_allocated(site, weight, blocks_of(size, weight, countdown->random));
-  countdown->captured_ns = start_ns;
   if (countdown->random % kMeasuredOneIn == 0) measure(start_ns);
   return site;
 }

@@ -7,6 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "shim/trace/poisson.h"
+
 namespace oomguard::trace {
 namespace {
 
@@ -81,6 +83,36 @@ TEST_F(SamplerTest, EstimatesStayUnbiasedWhileTheMeanChanges) {
     }
   }
   EXPECT_NEAR(sum / static_cast<double>(count * kSize), 1.0, 0.12);
+}
+
+TEST_F(SamplerTest, AfterALoopOfLargeBlocksSamplesAreNearAgainBeforeTheNextIsMet) {
+  choose(&countdown_, 1, &left_);
+  countdown_.mean_bytes = countdown_.drawn_mean = 64 * kMiB;
+  left_ = 1024 * kMiB;
+  for (int i = 0; i < 7; ++i) {
+    countdown_.captured_ns = 0;  // long ago
+    EXPECT_EQ(choose(&countdown_, 0, &left_), 0);
+  }
+  EXPECT_EQ(countdown_.mean_bytes, 512 * kKiB);
+  EXPECT_EQ(countdown_.drawn_mean, 512 * kKiB);
+  EXPECT_LT(left_, 40 * 512 * kKiB);
+}
+
+TEST_F(SamplerTest, EstimatesStayUnbiasedWhereTheMeanFallsBetweenTwoSamples) {
+  constexpr uint64_t kSize = 64 * kKiB;
+  constexpr int kRounds = 8000;
+  choose(&countdown_, 1, &left_);
+  double sum = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    countdown_.mean_bytes = countdown_.drawn_mean = 8 * kMiB;
+    left_ = draw_distance(8 * kMiB, &countdown_.random);
+    countdown_.captured_ns = INT64_MAX / 2;  // a moment ago
+    for (int i = 0; i < 40; ++i) {
+      if (i == 20) countdown_.captured_ns = 0;
+      sum += static_cast<double>(choose(&countdown_, kSize, &left_));
+    }
+  }
+  EXPECT_NEAR(sum / (40.0 * kRounds * kSize), 1.0, 0.08);
 }
 
 TEST_F(SamplerTest, LargeBlocksAreExact) {
