@@ -14,6 +14,7 @@
 #include "tools/report/formats.h"
 #include "tools/report/listing.h"
 #include "tools/report/output.h"
+#include "tools/report/replaced.h"
 #include "tools/report/select.h"
 
 namespace oomguard::tools {
@@ -26,6 +27,7 @@ struct ReportArguments {
   std::string directory;
   std::string format = "text";
   std::string output;
+  std::string successor;
   bool last = false;
   bool list = false;
 };
@@ -77,7 +79,9 @@ Result<int> show_report(const ReportArguments& arguments) {
   const std::string directory =
       arguments.directory.empty() ? session_directory(*settings) : arguments.directory;
   record::prune_sessions(directory, {});
-  const auto text = arguments.list ? list_all(directory) : rendered(arguments, directory);
+  const auto text = !arguments.successor.empty() ? replaced_kernel(directory, arguments.successor)
+                    : arguments.list             ? list_all(directory)
+                                                 : rendered(arguments, directory);
   if (!text) return text.error();
   if (arguments.output.empty() || arguments.output == "-") {
     fwrite(text->data(), 1, text->size(), stdout);
@@ -97,13 +101,21 @@ Verb add_report(CLI::App& parent) {
   auto* session = app->add_option("SESSION", arguments->session,
                                   "A session's name (see --list) or a flight file");
   auto* last =
-      app->add_flag("--last", arguments->last, "The session with the newest refusal or unexplained end (default)");
+      app->add_flag("--last", arguments->last,
+                    "The session with the newest refusal or unexplained end (default)");
   auto* list =
       app->add_flag("--list", arguments->list,
                     "List the recorded sessions, children under the process that started them");
   session->excludes(last);
   list->excludes(session);
   list->excludes(last);
+  app->add_option("--replaced-by", arguments->successor,
+                  "Of what died before the kernel with this connection file started: what that "
+                  "kernel shows, as JSON. Once")
+      ->option_text("FILE")
+      ->excludes(session)
+      ->excludes(last)
+      ->excludes(list);
   app->add_option("--format", arguments->format, kFormats)->option_text("FORMAT [text]");
   app->add_option("-o,--output", arguments->output,
                   "Write to this file, readable by you alone, instead of standard output")

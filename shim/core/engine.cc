@@ -168,13 +168,25 @@ void shell_started() noexcept {
   if (active()) gate.reserve_for_shell();
 }
 
-void set_python(uint32_t major_minor, bool is_kernel, const char* connection_file) noexcept {
+void set_python(uint32_t major_minor, bool is_kernel, const char* connection_file,
+                const char* notebook) noexcept {
   record::FlightHeader& header = session::file()->header;
   header.python_version = major_minor;
   header.is_kernel = is_kernel ? 1 : 0;
   if (connection_file != nullptr) {
     copy_text(header.connection_file, sizeof header.connection_file, connection_file);
   }
+  if (notebook != nullptr) copy_text(header.notebook, sizeof header.notebook, notebook);
+}
+
+void set_cell(uint32_t number) noexcept {
+  session::file()->header.cell.store(number, std::memory_order_relaxed);
+}
+
+void asked_to_end() noexcept {
+  uint32_t running = static_cast<uint32_t>(record::EndState::kRunning);
+  session::file()->header.end_state.compare_exchange_strong(
+      running, static_cast<uint32_t>(record::EndState::kAsked));
 }
 
 const char* session_path() noexcept { return session::path(); }

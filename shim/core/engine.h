@@ -66,7 +66,13 @@ void shell_started() noexcept;
 // The interpreter is about to free what call stacks are read from. Not from a hook.
 void interpreter_ends() noexcept;
 
-void set_python(uint32_t major_minor, bool is_kernel, const char* connection_file) noexcept;
+// Null: stays what it is. `notebook`: its server's name for it (JPY_SESSION_NAME).
+void set_python(uint32_t major_minor, bool is_kernel, const char* connection_file,
+                const char* notebook) noexcept;
+// A kernel executes the cell of that number; 0: none.
+void set_cell(uint32_t number) noexcept;
+// Its user or its server asked this process to end: what ends it now is nothing to explain.
+void asked_to_end() noexcept;
 const char* session_path() noexcept;   // the flight file, "" where none could be made
 
 }  // namespace oomguard::engine

@@ -22,6 +22,8 @@ class guard:
     cells = False  # a shell has run one
     busy = 0  # > 0: our own code runs; the signal handler must not raise into it
     shell = False  # IPython's shell class was seen and wrapped
+    connection = ""  # a kernel's connection file
+    told = False  # what this kernel replaces was looked up
     parts = {}
 
 

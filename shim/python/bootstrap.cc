@@ -75,7 +75,7 @@ int boot_in_main_interpreter() noexcept {
     return 0;
   }
   api.PyErr_Clear();
-  engine::set_python(g_version, false, "");
+  engine::set_python(g_version, false, "", "");
   if (run_boot()) {
     g_state.store(State::kReady, std::memory_order_release);
     return 0;

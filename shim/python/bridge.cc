@@ -196,8 +196,21 @@ PyObject* shell_started(PyObject*, PyObject*) noexcept {
 
 PyObject* is_kernel(PyObject*, PyObject* args) noexcept {
   const char* connection_file = nullptr;
-  if (!api.PyArg_ParseTuple(args, "y", &connection_file)) return nullptr;
-  engine::set_python(version(), true, connection_file);
+  const char* notebook = nullptr;
+  if (!api.PyArg_ParseTuple(args, "yy", &connection_file, &notebook)) return nullptr;
+  engine::set_python(version(), true, connection_file, notebook);
+  return none();
+}
+
+PyObject* cell(PyObject*, PyObject* args) noexcept {
+  unsigned int number = 0;
+  if (!api.PyArg_ParseTuple(args, "I", &number)) return nullptr;
+  engine::set_cell(number);
+  return none();
+}
+
+PyObject* asked(PyObject*, PyObject*) noexcept {
+  engine::asked_to_end();
   return none();
 }
 
@@ -234,6 +247,8 @@ constinit PyMethodDef kMethods[] = {
     {"end_privilege", end_privilege, kMethNoargs, "Once for each privilege()."},
     {"shell_started", shell_started, kMethVarargs, "A shell runs here: keep more for tracebacks."},
     {"is_kernel", is_kernel, kMethVarargs, "This process is a kernel with this connection file."},
+    {"cell", cell, kMethVarargs, "That cell is executed; 0: none is."},
+    {"asked", asked, kMethNoargs, "Its user or its server asked this process to end."},
     {"keep_frames", keep_frames, kMethVarargs, "--keep-frames was given."},
     {"session_path", session_path, kMethVarargs, "The session's file, or ''."},
     {"source", source, kMethVarargs, "Text of an embedded source, or None."},

@@ -54,7 +54,9 @@ def tell_kernel():
             connection = argument.split("=", 1)[1]
         else:
             continue
-        bridge.is_kernel(os.fsencode(os.path.abspath(connection)))
+        guard.connection = os.path.abspath(connection)
+        notebook = os.environ.get("JPY_SESSION_NAME", "")
+        bridge.is_kernel(os.fsencode(guard.connection), os.fsencode(notebook))
         return
 
 
@@ -102,12 +104,30 @@ def wrap(shell_class):
 
     @functools.wraps(run)
     async def run_cell_async(self, *args, **kwargs):
-        result = await run(self, *args, **kwargs)
+        if guard.connection and kwargs.get("store_history") and not kwargs.get("silent"):
+            begin_cell(self)
+        try:
+            result = await run(self, *args, **kwargs)
+        finally:
+            bridge.cell(0)
         prepare(self, getattr(result, "error_in_exec", None))()
         return result
 
     shell_class.showtraceback, shell_class.run_cell_async = showtraceback, run_cell_async
     shell_class.run_code, shell_class.init_magics = run_code, with_magic
+
+
+def begin_cell(shell):
+    """A cell of the person's begins; with the first one it is told what this kernel replaces."""
+    try:
+        bridge.cell(shell.execution_count)
+        if not guard.told:
+            guard.told = True
+            successor = load("successor")
+            successor.watch(shell)
+            successor.tell(shell, guard.connection)
+    except Exception:
+        pass  # what is told of another kernel keeps no cell from running
 
 
 def magic(line):

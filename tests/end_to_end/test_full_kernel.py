@@ -14,7 +14,7 @@ GROW = "def grow(into):\n    while True: into.append({'a': len(into)})\n"
 class Kernel:
     """A guarded kernel in a memory group of its own, spoken to over its protocol."""
 
-    def __init__(self, sessions):
+    def __init__(self, sessions, **extra):
         from jupyter_client import KernelManager
         from jupyter_client.kernelspec import KernelSpec
         self.group = cgroup.MemoryGroup(harness.SMALL_LIMIT)
@@ -24,9 +24,13 @@ class Kernel:
             argv=["/bin/sh", "-c", join, "sh", str(harness.main_python()), "-m",
                   "ipykernel_launcher", "-f", "{connection_file}"],
             display_name="guarded", language="python")
-        self.manager.start_kernel(env=harness.guarded_environment(sessions))
+        self.manager.start_kernel(env=harness.guarded_environment(sessions, **extra))
         self.client = self.manager.client()
         self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def restart(self, now):
+        self.manager.restart_kernel(now=now)
         self.client.wait_for_ready(timeout=60)
 
     def run(self, code, timeout_s=60):
@@ -47,7 +51,7 @@ class Kernel:
                 seen.append(content["ename"] + "\n" + "\n".join(content["traceback"]))
             elif message["msg_type"] == "stream":
                 seen.append(content["text"])
-            elif message["msg_type"] == "execute_result":
+            elif message["msg_type"] in ("execute_result", "display_data"):
                 seen.append(content["data"]["text/plain"])
             elif message["msg_type"] == "status" and content["execution_state"] == "idle":
                 return "\n".join(seen)

@@ -168,14 +168,25 @@ ENGINE_TEST(TheAlarmIsPassedThrough) {
 ENGINE_TEST(WhatPythonSaysOfItselfIsRecorded) {
   const Folder folder;
   session::start(folder.path().c_str(), 1, 1, 0, "");
-  set_python((3 << 16) | 11, true, "/run/user/kernel-1.json");
+  set_python((3 << 16) | 11, true, "/run/user/kernel-1.json", "a.ipynb");
   EXPECT_STREQ(session_path(), session::path());
   const record::FlightHeader& header = session::file()->header;
   EXPECT_EQ(header.python_version, (3u << 16) | 11);
   EXPECT_EQ(header.is_kernel, 1u);
   EXPECT_STREQ(header.connection_file, "/run/user/kernel-1.json");
-  set_python((3 << 16) | 11, false, nullptr);
+  EXPECT_STREQ(header.notebook, "a.ipynb");
+  set_python((3 << 16) | 11, false, nullptr, nullptr);
   EXPECT_EQ(header.is_kernel, 0u);
+  set_cell(7);
+  EXPECT_EQ(header.cell, 7u);
+}
+
+ENGINE_TEST(AnEndThatWasAskedForStaysOne) {
+  const Folder folder;
+  session::start(folder.path().c_str(), 1, 1, 0, "");
+  asked_to_end();
+  session::finish();
+  EXPECT_EQ(session::file()->header.end_state, static_cast<uint32_t>(record::EndState::kAsked));
 }
 
 // The child's refusals are numbered from one again: what its parent had shown says nothing of them.

@@ -180,7 +180,10 @@ uint64_t alarm_refusal(int32_t* growing_thread_id) noexcept {
 void add_privilege(int32_t) noexcept {}
 void shell_started() noexcept {}
 
-void set_python(uint32_t version, bool is_kernel, const char* connection_file) noexcept {
+void set_cell(uint32_t) noexcept {}
+void asked_to_end() noexcept { log_line("asked to end"); }
+void set_python(uint32_t version, bool is_kernel, const char* connection_file,
+                const char*) noexcept {
   log_line("python %u.%u kernel=%d %s", version >> 16, version & 0xffff, is_kernel ? 1 : 0,
            connection_file);
 }

@@ -11,7 +11,8 @@ namespace oomguard::python {
 namespace {
 
 TEST(Sources, AreTheFilesOfTheFolder) {
-  for (const char* name : {"boot", "api", "surface", "release", "alarm", "ipython", "page"}) {
+  for (const char* name :
+       {"boot", "api", "surface", "release", "alarm", "ipython", "page", "successor"}) {
     const Source* source = find_source(name);
     ASSERT_NE(source, nullptr) << name;
     std::ifstream file(std::string(OOMGUARD_PYTHON_SOURCES) + "/" + name + ".py");
@@ -20,7 +21,7 @@ TEST(Sources, AreTheFilesOfTheFolder) {
     EXPECT_EQ(std::string(source->text, source->size), expected) << name;
     EXPECT_EQ(strlen(source->text), source->size) << name;
   }
-  EXPECT_EQ(kSourceCount, 7u);
+  EXPECT_EQ(kSourceCount, 8u);
 }
 
 TEST(Sources, UnknownNameIsNull) { EXPECT_EQ(find_source("bo"), nullptr); }
