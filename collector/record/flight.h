@@ -59,6 +59,7 @@ enum class RequestKind : uint32_t {
   kFileWrite,  // write and its kin, to a file in memory
   kFileSize,   // ftruncate, fallocate and their kin, of a file in memory
   kPopulate,   // madvise, mlock: fills what is mapped
+  kFork,       // the page tables of another process, and the first pages that both write to
   kTouch = 32,  // nobody asked: memory that was granted earlier is being filled (watchdog)
 };
 

@@ -74,6 +74,8 @@ const char* request_name(uint32_t kind) {
       return "size of a file in memory";
     case RequestKind::kPopulate:
       return "madvise or mlock";
+    case RequestKind::kFork:
+      return "fork";
     case RequestKind::kTouch:
       return "memory granted earlier being filled";
   }

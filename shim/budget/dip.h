@@ -14,7 +14,10 @@ inline constexpr int64_t kDipRequest = 32 * 1024;  // larger ones never dip
 inline constexpr int64_t kDipBurst = 512 * 1024;
 inline constexpr int64_t kDipPerSecond = 64 * 1024;
 inline constexpr int64_t kDipSlice = 4096;         // taken at once: the kernel is asked once for it
-inline constexpr int64_t kDipLine = 256 * 1024;    // what stays free whatever happens
+// What stays free whatever happens: page tables, stacks, pages of files that are written, none of which a
+// request asks for.
+inline constexpr int64_t kDipLine = 1024 * 1024;
+inline constexpr int64_t kBottomLine = 256 * 1024;  // with less the kernel's next page may be its reason to kill
 
 struct Dip {
   int64_t left;

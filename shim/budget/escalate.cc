@@ -1,6 +1,7 @@
 #include "shim/budget/escalate.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "collector/probe/process.h"
 #include "shim/budget/group_table.h"
@@ -29,9 +30,13 @@ constexpr int64_t kLateNs = 5 * kMs;
 // The main thread waits for the interpreter's lock up to 5 ms, and some times while it looks for the
 // thread that fills memory; then that thread waits for it.
 constexpr int64_t kDeliveryNs = 30 * kMs;
-constexpr int64_t kTendingNs = 200 * kMs;  // what the disk may take to forget pages
+// What the disk may take to forget pages (190 ms were seen), and what may begin to grow meanwhile.
+constexpr int64_t kTendingNs = 1000 * kMs;
+constexpr Bytes kRoomToTend = 128 * kMiB;
 constexpr int64_t kStandNs = 400 * kMs;    // for the one that is to act: longer than its own stall
-constexpr int64_t kMostStandNs = 1'200 * kMs;  // while one is about to end
+constexpr int64_t kMostStandNs = 1'200 * kMs;  // while one is about to end, or the next page is too much
+constexpr Bytes kNoRoom = 2 * kMiB;
+constexpr int64_t kOwnTurnNs = 20 * kMs;
 constexpr Bytes kRoomAgain = 8 * kMiB;     // beyond the line
 constexpr Bytes kLeastLent = kMiB;
 constexpr Bytes kLeastToLendInto = 2 * kLeastFileLeft;
@@ -45,6 +50,7 @@ constexpr int64_t kRescueStopNs = 200 * kMs;  // where the program would be ende
 // Where nothing came back (threads do not stop, what is left is in use), and twice as long each time.
 constexpr int64_t kBackAgainNs = 250 * kMs;
 constexpr int64_t kMostAgainNs = 60'000 * kMs;
+constexpr Bytes kRoomForReport = 4 * kMiB;
 constexpr Bytes kSinksFast = 8 * kMiB;  // in the time that an exception takes
 constexpr Bytes kRegrown = 256 * 1024;
 constexpr Bytes kRegrownByOthers = 2 * kMiB;  // while all threads of this process stand
@@ -81,7 +87,7 @@ const char* reason_of(spill::Outcome outcome) {
 }  // namespace
 
 void Escalation::look_at_file(Look* look) noexcept {
-  spill::tend(look->headroom < look->tide.grown_in(kTendingNs));
+  spill::tend(look->headroom < std::max(kRoomToTend, look->tide.grown_in(kTendingNs)));
   const Bytes in_file = spill::active() ? spill::in_file() : 0;
   look::set_in_file(in_file);
   // What was filled before an exception was raised is no sign that it was swallowed, and a deep stack
@@ -115,7 +121,7 @@ Situation Escalation::see(const Look& look) noexcept {
   seen.counters_lag = Bytes{gate.cpus()} * 256 * 1024;
   seen.per_look = look.per_look();
   seen.per_delivery = look.tide.grown_in(kDeliveryNs);
-  if (seen.headroom >= kDipLine) at_bottom_since_ns_ = 0;
+  if (seen.headroom >= kBottomLine) at_bottom_since_ns_ = 0;
   else if (at_bottom_since_ns_ == 0) at_bottom_since_ns_ = look.now_ns;
   seen.at_bottom_ns = at_bottom_since_ns_ != 0 ? look.now_ns - at_bottom_since_ns_ : 0;
   seen.lent = spill::active();
@@ -289,14 +295,29 @@ bool Escalation::room_comes_back(Look* look, Bytes line, int64_t wait_ns, Bytes 
 void Escalation::stand(Look* look, Bytes line) noexcept {
   if (!kills(*look) || gate.values().on_limit == options::OnLimit::kWarn) return;
   if (look::headroom_with_text(*look) >= line) return;
-  spill::stop_all(kStopNs);
+  GroupTable::Slot* slot = group_table.own();
+  const int64_t since_ns = look->now_ns;
+  const Bytes grown = look->tide.recent();
+  if (slot != nullptr) slot->stands_ns.store(since_ns, std::memory_order_relaxed);
+  const bool all_stand = spill::stop_all(kStopNs);
   look->standing = true;
-  bool room = room_comes_back(look, line, kStandNs);
-  const int64_t until_ns = look->now_ns + kMostStandNs - kStandNs;
-  while (!room && look->now_ns < until_ns && group_table.others(look->now_ns, 0).ends) {
+  bool room = false;
+  for (bool waits = true; waits && !room;) {
     room = room_comes_back(look, line, kLateNs);
+    const GroupTable::Others others = group_table.others(look->now_ns, 0);
+    const int64_t stood_ns = look->now_ns - since_ns;
+    // Where each stands for another one, the first of them acts.
+    const bool own_turn = !others.goes_on && !others.stands_before && stood_ns >= kOwnTurnNs;
+    const bool late = stood_ns >= (look->headroom < kNoRoom ? kMostStandNs : kStandNs);
+    waits = others.ends ? stood_ns < kMostStandNs : !own_turn && !late;
   }
   look->standing = false;
+  if (slot != nullptr) slot->stands_ns.store(0, std::memory_order_relaxed);
+  // Its threads would go on with what they were filling, and no exception can stop them.
+  const bool ends = !room && !may_raise() && grown >= kMiB &&
+                    look->headroom < std::min(line, gate.reserve() / 4) &&
+                    !group_table.others(look->now_ns, 0).ends;
+  if (ends) finish(look, {.line = line}, all_stand);
   spill::resume_all();
   if (!room) acts_until_ns_ = look->now_ns + kStandNs;
 }
@@ -318,8 +339,32 @@ void Escalation::end(Look* look, const Steps& steps, bool held) noexcept {
     spill::resume_all();
     return;
   }
+  finish(look, steps, all_stand);
+}
+
+void Escalation::finish(Look* look, const Steps& steps, bool all_stand) noexcept {
+  if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
+    slot->ends_ns.store(look->now_ns, std::memory_order_relaxed);
+  }
+  if (all_stand) let_go_for_report();
   write_end(look, steps);
   session::exit_with_report(true);
+}
+
+// Writing the report takes pages of the kernel's. Nobody will read what this program held: its threads
+// stand, and none of them runs again.
+void Escalation::let_go_for_report() noexcept {
+  Block blocks[4];
+  const size_t count = ledger.largest(blocks, std::size(blocks));
+  Bytes left = kRoomForReport;
+  for (size_t i = 0; i < count && left > 0; ++i) {
+    const uintptr_t page = static_cast<uintptr_t>(probe::page_size());
+    const uintptr_t begin = (blocks[i].address + page - 1) / page * page;
+    const Bytes size = std::min(blocks[i].size_bytes - static_cast<Bytes>(page), 2 * kRoomForReport);
+    const Bytes before = look::eyes().own_memory();
+    sys::call(SYS_madvise, begin, size, 4 /*MADV_DONTNEED*/);
+    left -= std::max<Bytes>(0, before - look::eyes().own_memory());
+  }
 }
 
 void Escalation::write_end(Look* look, const Steps& steps) noexcept {

@@ -29,7 +29,9 @@ class Escalation {
   bool room_comes_back(Look* look, Bytes line, int64_t wait_ns, Bytes least = -kNoLimit) noexcept;
   void stand(Look* look, Bytes line) noexcept;
   void end(Look* look, const Steps& steps, bool held) noexcept;
+  void finish(Look* look, const Steps& steps, bool all_stand) noexcept;
   void write_end(Look* look, const Steps& steps) noexcept;
+  void let_go_for_report() noexcept;
 
   int64_t lent_ns_ = 0;          // when lending was tried last
   int64_t barren_ns_ = 0;        // for how long not again for the blocks it knew; 0: it may help

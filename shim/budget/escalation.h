@@ -24,7 +24,7 @@ struct Situation {
   bool filling = false;    // growth that no request announced
   bool creeping = false;   // the same, slow: more than noise only since memory is short
   bool raises = true;      // an exception can reach the program
-  int64_t at_bottom_ns = 0;  // for how long less has been left than any request may take (kDipLine)
+  int64_t at_bottom_ns = 0;  // for how long next to nothing has been left (kBottomLine)
   bool lendable = false;   // lending may help
   bool grew_since_lending = true;
   // Pages that are lent.
@@ -134,7 +134,7 @@ constexpr Steps next_steps(const Situation& seen) {
     // No request got it there: threads and processes that together touch what nobody asks for.
     const bool at_bottom = seen.growing && seen.at_bottom_ns >= kAtBottomNs;
     steps.end = !steps.lend && (!seen.raises || at_bottom);
-    if (steps.end) steps.line = seen.raises ? kDipLine : announced_end_line(seen);
+    if (steps.end) steps.line = seen.raises ? kBottomLine : announced_end_line(seen);
     return steps;
   }
   if (!seen.lendable) {

@@ -199,6 +199,10 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
                   request.size <= kSmallInGrace);
     out->line = out->small ? now_lines.small : now_lines.large;
     if (request.kind == record::RequestKind::kFileWrite) out->line = std::max(out->line, reserve() / 8);
+    if (request.kind == record::RequestKind::kFork) {
+      out->small = true;
+      out->line = std::max(now_lines.small, reserve() / (incident.grace() ? 4 : 2));
+    }
     // What a neighbour is about to fill is not a small request's to answer for.
     if (out->small) others.pending = others.in_flight = 0;
     out->neighbours = others.pending + others.in_flight;

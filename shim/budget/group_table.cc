@@ -17,9 +17,10 @@ namespace oomguard::budget {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr char kFileMagic[8] = {'O', 'O', 'M', 'G', 'R', 'P', '3', '\n'};
+constexpr char kFileMagic[8] = {'O', 'O', 'M', 'G', 'R', 'P', '4', '\n'};
 constexpr size_t kPath = 384;
 constexpr int kMostAncestors = 16;
+constexpr int64_t kGoesOn = 256 * 1024;
 constexpr int kSweptAtOnce = 16;  // 2 us each
 
 int32_t own_pid() { return static_cast<int32_t>(sys::call(SYS_getpid)); }
@@ -196,6 +197,7 @@ bool GroupTable::open(const char* directory, uint64_t group_key, uint64_t budget
     slot.growth.store(0, kRelaxed);
     slot.pace.store(0, kRelaxed);
     slot.ends_ns.store(0, kRelaxed);
+    slot.stands_ns.store(0, kRelaxed);
     slot.bytes.store(0, kRelaxed);
     slot.start_ticks.store(self.start_ticks, kRelaxed);
     slot.tree.store(tree_, kRelaxed);
@@ -242,6 +244,9 @@ GroupTable::Others GroupTable::others(int64_t now_ns, uint64_t tree) const noexc
     const int64_t pace = plausible(slot.pace.load(kRelaxed));
     sum.pace += pace;
     sum.ends |= is_fresh(slot.ends_ns.load(kRelaxed), now_ns);
+    sum.goes_on |= pace > 0 && growth >= kGoesOn;
+    sum.stands_before |= is_fresh(slot.stands_ns.load(kRelaxed), now_ns) &&
+                         slot.pid.load(kRelaxed) < pid_;
     // Who stands still for another one does not act.
     if (pace > 0 && growth > sum.largest_growth) sum.largest_growth = growth;
   }

@@ -36,6 +36,7 @@ class GroupTable {
     std::atomic<int32_t> child_score;  // oom_score_adj that its children get (children/oom_score.h)
     std::atomic<uint32_t> wake;        // neighbours ask for a fresh sample (futex word)
     std::atomic<int64_t> ends_ns;      // since when it is about to end with its report; 0: it is not
+    std::atomic<int64_t> stands_ns;    // since when it stands still for another one to act; 0: it does not
   };
 
   // Maps the group's file and claims a slot. False: alone. `budget` tells configured budgets apart.
@@ -62,6 +63,8 @@ class GroupTable {
     int64_t tree_bytes;       // what those of the same tree and budget hold
     uint32_t members;
     bool ends;                // one of them is about to end: room is on its way
+    bool goes_on;             // one of them grows and does not stand still
+    bool stands_before;       // one that stands still is to act before this one
   };
   // Sum over the other living slots. `tree`: whose memory is added up.
   Others others(int64_t now_ns, uint64_t tree) const noexcept;

@@ -37,12 +37,12 @@ struct Lines {
 };
 
 // `blind`: growth that can happen between two looks of the watchdog. `bystander`: somebody else on the
-// same limit is growing; its small requests are no danger and are not the ones to refuse. `only_c`: no
+// same limit is growing; its small requests are no danger and are not the ones to refuse, but for the last. `only_c`: no
 // interpreter builds an exception from what is left, and none can be sent instead: who comes too near is
 // ended (announced_end_line), so small requests have to stop earlier.
 constexpr Lines lines(Bytes reserve, Bytes blind, bool grace, bool bystander, bool only_c = false) {
   const Bytes grace_line = reserve / 8;  // the rest is for showing it (Gate::add_privilege)
-  const Bytes small = bystander ? 0 : (grace ? grace_line : reserve / 4) * (only_c ? 2 : 1);
+  const Bytes small = bystander ? reserve / 16 : (grace ? grace_line : reserve / 4) * (only_c ? 2 : 1);
   return {grace ? reserve / 2 : reserve + blind, small};
 }
 

@@ -111,7 +111,10 @@ void read_growth(Look* look) {
   }
   gate.set_bystander(look->tide.recent_needed() > 4 * kMiB &&
                      look->tide.recent() * 2 < look->tide.recent_needed());
-  tree::look(g_probe, memory, near(look->headroom), look->now_ns);
+  const tree::Room room = look->headroom <= kRoomToOpen ? tree::Room::kNone
+                          : near(look->headroom)        ? tree::Room::kNear
+                                                        : tree::Room::kFar;
+  tree::look(g_probe, memory, room, look->now_ns);
   if (GroupTable::Slot* slot = group_table.own(); slot != nullptr) {
     slot->in_flight.store(look->in_flight, kRelaxed);
     slot->growth.store(look->tide.recent(), kRelaxed);

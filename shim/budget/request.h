@@ -18,13 +18,14 @@ struct Request {
 // Whoever makes these calls looks at their error, in a way that NULL is not looked at.
 constexpr bool is_answered_by_error(record::RequestKind kind) {
   return kind == record::RequestKind::kFileWrite || kind == record::RequestKind::kFileSize ||
-         kind == record::RequestKind::kPopulate;
+         kind == record::RequestKind::kPopulate || kind == record::RequestKind::kFork;
 }
 
-// write and ftruncate are called from signal handlers too, which may have interrupted a thread that
+// write, ftruncate and fork are called from signal handlers too, which may have interrupted a thread that
 // holds a lock of libc or of the interpreter.
 constexpr bool is_called_by_handlers(record::RequestKind kind) {
-  return kind == record::RequestKind::kFileWrite || kind == record::RequestKind::kFileSize;
+  return kind == record::RequestKind::kFileWrite || kind == record::RequestKind::kFileSize ||
+         kind == record::RequestKind::kFork;
 }
 
 constexpr bool is_of_heap(record::RequestKind kind) {

@@ -116,11 +116,11 @@ void begin_looks() noexcept { g_looking = false; }
 
 Bytes last_known_memory() noexcept { return g_memory.load(kRelaxed); }
 
-void look(probe::Probe& eyes, Bytes memory, bool near, int64_t now_ns) noexcept {
+void look(probe::Probe& eyes, Bytes memory, Room room, int64_t now_ns) noexcept {
   g_memory.store(memory, kRelaxed);
   GroupTable::Slot* slot = group_table.own();
   if (slot == nullptr) return;
-  group_table.sweep(now_ns);
+  if (room != Room::kNone) group_table.sweep(now_ns);
   // A thread of the program may be about to join: before it has, all that a fork shares would seem to be
   // this process's own, and its relatives would be refused what fits.
   if (!g_looking) {
@@ -134,7 +134,7 @@ void look(probe::Probe& eyes, Bytes memory, bool near, int64_t now_ns) noexcept 
     const bool is_root = group_table.origin() == 0;
     const Bytes shmem = is_root ? 0 : eyes.state().shmem.load(kRelaxed);
     const uint64_t faults = count_faults();
-    if (g_share.is_due(faults, shmem, near, now_ns)) walk(faults, now_ns);
+    if (g_share.is_due(faults, shmem, room != Room::kFar, now_ns)) walk(faults, now_ns);
     elsewhere = std::min(g_share.elsewhere(), memory);
     const Bytes others = group_table.others(now_ns, group_table.tree()).tree_bytes - elsewhere;
     eyes.set_others_usage(others);

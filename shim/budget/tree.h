@@ -49,8 +49,10 @@ void on_fork_parent() noexcept;
 bool may_share_pages() noexcept;
 Bytes faulted_bytes() noexcept;
 // One look of the watchdog: `memory` is RssAnon and RssShmem of this process. Publishes its part and
-// tells both probes what the rest of the tree holds.
-void look(probe::Probe& eyes, Bytes memory, bool near, int64_t now_ns) noexcept;
+// tells both probes what the rest of the tree holds. Members that have ended are looked for by opening what
+// the kernel charges to the group: not where `room` is kNone.
+enum class Room { kFar, kNear, kNone };
+void look(probe::Probe& eyes, Bytes memory, Room room, int64_t now_ns) noexcept;
 // The watchdog's thread begins.
 void begin_looks() noexcept;
 // What this process held at the watchdog's last look: what its child shares with it at most.

@@ -128,7 +128,7 @@ void read_usage(bool in_haste) noexcept {
     orphans |= range.state.load(kRelaxed) == Range::State::kOrphan;
   });
   if (!orphans) g_orphaned = 0;
-  if (!any) {
+  if (!any && !waits) {
     g_store.close();
     g_active.store(false, std::memory_order_release);
   }
@@ -138,20 +138,27 @@ void read_usage(bool in_haste) noexcept {
   g_left.store(any ? g_store.left(used) : 0, kRelaxed);
 }
 
-bool answer_fork() noexcept {
-  notice_new_thread();
-  if (!active()) return true;
-  read_usage(false);
-  if (!active()) return true;
-  if (g_orphaned != 0 || in_file() > g_room.load(kRelaxed) || !give_back_all(g_store)) return false;
-  read_usage(false);
-  return !active();
+bool some_is_lent() noexcept {
+  bool some = false;
+  ranges.each([&](const Range& range) { some |= range.in_use(); });
+  return some;
 }
 
-void answer_request() noexcept {
+bool answer_fork(bool in_haste) noexcept {
+  notice_new_thread();
+  if (!active()) return true;
+  read_usage(in_haste);
+  if (!some_is_lent()) return true;
+  if (g_orphaned != 0 || in_file() > g_room.load(kRelaxed) || !give_back_all(g_store)) return false;
+  read_usage(in_haste);
+  return !some_is_lent();
+}
+
+void answer_request(bool in_haste) noexcept {
   if (g_request.load(std::memory_order_acquire) != kAsked) return;
   uint32_t expected = kAsked;
-  g_request.compare_exchange_strong(expected, answer_fork() ? kYes : kNo, std::memory_order_acq_rel);
+  g_request.compare_exchange_strong(expected, answer_fork(in_haste) ? kYes : kNo,
+                                    std::memory_order_acq_rel);
   sys::call(SYS_futex, sys::as_arg(&g_request), FUTEX_WAKE_PRIVATE, INT32_MAX, 0);
 }
 
@@ -186,7 +193,7 @@ const char* obstacle() noexcept {
 
 Result lend(Bytes copy_budget, bool hold) noexcept {
   Result result;
-  answer_request();
+  answer_request(true);
   if (obstacle()[0] != '\0') return result.outcome = Outcome::kNoDisk, result;
   if (active()) read_usage(true);
   if (!open_store()) return result.outcome = Outcome::kNoDisk, result;
@@ -218,7 +225,7 @@ Result lend(Bytes copy_budget, bool hold) noexcept {
 }
 
 Returned give_back(const Pace& pace) noexcept {
-  answer_request();
+  answer_request(false);
   notice_new_thread();
   if (!active() || g_forks.load() != 0 || !g_store.is_open()) return {};
   const Returned done = give_back_some(g_store, pace);
@@ -227,7 +234,7 @@ Returned give_back(const Pace& pace) noexcept {
 }
 
 void tend(bool in_haste) noexcept {
-  answer_request();
+  answer_request(in_haste);
   if (!active()) return;
   notice_new_thread();
   answer_sigbus();

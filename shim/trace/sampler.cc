@@ -22,10 +22,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr uint64_t kExactFrom = 1024 * 1024;
 constexpr uint64_t kMostMean = uint64_t{1} << 30;
 // Stacks may take one part in so many of a thread's time.
-constexpr int64_t kShareOfTime = 100;
-// What the program's next steps lose, because reading a stack took their place in the caches: measured as
-// the difference of a whole loop's time.
-constexpr int64_t kCachesNs = 1500;
+constexpr int64_t kShareOfTime = 40;
 constexpr int64_t kTypicalCostNs = 2000;
 constexpr uint64_t kMeasuredOneIn = 8;
 
@@ -51,7 +48,7 @@ void begin(Countdown* countdown, uint64_t* left) noexcept {
 }
 
 int64_t fair_distance_ns() noexcept {
-  return kShareOfTime * (g_cost_ns.load(kRelaxed) + kCachesNs);
+  return kShareOfTime * g_cost_ns.load(kRelaxed);
 }
 
 // Too often for what a stack costs: farther apart. Much less often than that: nearer again.

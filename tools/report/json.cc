@@ -17,7 +17,8 @@ const char* limit_kind(uint32_t kind) {
 const char* request_kind(uint32_t kind) {
   static constexpr const char* kNames[] = {"unknown", "malloc",     "calloc",    "realloc",
                                            "aligned", "mmap",       "mremap",    "mprotect",
-                                           "brk",     "file-write", "file-size", "populate"};
+                                           "brk",     "file-write", "file-size", "populate",
+                                           "fork"};
   if (kind == static_cast<uint32_t>(record::RequestKind::kTouch)) return "touch";
   return kNames[kind < std::size(kNames) ? kind : 0];
 }

@@ -46,6 +46,30 @@ class GateGroupTest : public testing::Test {
   MemoryGroup group_{128 * kMiB};
 };
 
+TEST_F(GateGroupTest, AForkLeavesHalfOfTheReserve) {
+  in_group([] {
+    const auto fork_is_granted = [] {
+      const Admission admission(record::RequestKind::kFork, kMiB, interpreter_caller());
+      return admission.granted();
+    };
+    EXPECT_TRUE(fork_is_granted());
+    const auto left = [](Bytes bytes) {
+      probe::Reading reading;
+      probe::Headroom headroom;
+      ASSERT_TRUE(gate.look(probe::Depth::kFull, sys::monotonic_ns(), &reading, &headroom));
+      static Mapped* filled = nullptr;
+      filled = new Mapped(headroom.bytes - bytes);  // the child ends with them
+      filled->touch();
+    };
+    left(12 * kMiB);
+    EXPECT_TRUE(fork_is_granted());
+    left(7 * kMiB);
+    EXPECT_FALSE(fork_is_granted());
+    EXPECT_EQ(session::file()->refusals[0].kind, static_cast<uint32_t>(record::RequestKind::kFork));
+    EXPECT_TRUE(fork_is_granted()) << "its exception is on its way: a quarter";
+  });
+}
+
 TEST_F(GateGroupTest, GrantsWhatFitsAndRefusesWhatDoesNot) {
   in_group([] {
     EXPECT_TRUE(ask(64 * kMiB));

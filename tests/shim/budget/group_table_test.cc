@@ -112,6 +112,34 @@ TEST_F(GroupTableTest, WhoIsAboutToEndIsKnownForAMoment) {
   end(child);
 }
 
+TEST_F(GroupTableTest, OfSeveralThatStandForEachOtherTheFirstActs) {
+  ASSERT_TRUE(join(table_));
+  const int64_t now_ns = sys::monotonic_ns();
+  const pid_t child = start_member(0, 0, 1 * kMiB, 0);
+  File* const shared = map();
+  ASSERT_NE(shared, nullptr);
+  GroupTable::Slot* slot = nullptr;
+  for (GroupTable::Slot& one : shared->slots) {
+    if (one.pid == child) slot = &one;
+  }
+  ASSERT_NE(slot, nullptr);
+  slot->pace = 1000;
+  EXPECT_TRUE(table_.others(now_ns, 0).goes_on);
+  slot->growth = 4096;
+  EXPECT_FALSE(table_.others(now_ns, 0).goes_on) << "a page now and then is no growth";
+  slot->growth = 1 * kMiB;
+  slot->pace = 0;
+  slot->stands_ns = now_ns;
+  EXPECT_FALSE(table_.others(now_ns, 0).goes_on);
+  EXPECT_EQ(table_.others(now_ns, 0).stands_before, child < getpid());
+  slot->pid = 1;
+  EXPECT_TRUE(table_.others(now_ns, 0).stands_before);
+  EXPECT_FALSE(table_.others(now_ns + 2 * kSecond, 0).stands_before) << "it stands no longer";
+  slot->pid = child;
+  munmap(shared, sizeof(File));
+  end(child);
+}
+
 TEST_F(GroupTableTest, TwoMembersAreAddedUp) {
   ASSERT_TRUE(join(table_));
   const pid_t first = start_member(10, 200, 3000, 40'000);
