@@ -10,7 +10,7 @@ import pytest
 import harness
 
 MIB = harness.cgroup.MIB
-MEAN = 4 << 20  # eight times --sample: on a busy machine the distance between samples grows
+MEAN = 1 << 20  # twice --sample: on a busy machine the distance between samples grows
 
 
 def report_of(run_dir, *arguments):
@@ -49,7 +49,7 @@ def test_estimates_agree_with_the_truth(python, disk):
         process.communicate("\n", timeout=30)
     total, known = sum(truth.values()), sum(live.get(name, 0) for name in truth)
     harness.figures.append(f"holders CPython {harness.python_label(python):16} {known / total - 1:+.1%} of 1 GiB")
-    assert abs(known / total - 1) <= 0.1, (truth, live)  # 1% mostly; where a stack costs much, 3%
+    assert abs(known / total - 1) <= 0.05, (truth, live)
     for name, bytes_ in truth.items():
         if bytes_ < total / 10:
             continue
