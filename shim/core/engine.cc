@@ -3,9 +3,11 @@
 #include <string.h>
 
 #include "shim/budget/gate.h"
+#include "shim/budget/relief.h"
 #include "shim/core/copy_text.h"
 #include "shim/core/relatives.h"
 #include "shim/core/session.h"
+#include "shim/core/thread_state.h"
 #include "shim/trace/python_stack.h"
 
 namespace oomguard::engine {
@@ -141,6 +143,12 @@ void name_file(uint64_t n, const char* path, const char* label) noexcept {
       copy_text(holder.file, sizeof holder.file, label);
     }
   }
+}
+
+void trim() noexcept {
+  if (!active()) return;
+  const SlowPathScope scope;
+  budget::relief::release(0, true);
 }
 
 void interpreter_ends() noexcept {

@@ -31,8 +31,9 @@ MACHINERY = (
 )
 SHELL = "IPython.core.interactiveshell"
 SHELL_FILE = "/IPython/core/interactiveshell.py"
-# Threads that keep a kernel or shell going; none of them runs a person's code.
-SERVICES = ("ipykernel", "zmq", "IPython", "tornado", "concurrent.futures.process")
+# Threads that keep a kernel, a shell or a progress bar going; none of them runs a person's code. (Near the
+# limit a thread that wakes up has many page faults: its code was evicted.)
+SERVICES = ("ipykernel", "zmq", "IPython", "tornado", "tqdm", "concurrent.futures.process")
 
 REFUSED = 1  # outcome of a record
 MOST_THREADS = 64  # newest ones looked at; each look costs 10 us

@@ -140,6 +140,11 @@ PyObject* name_file(PyObject*, PyObject* args) noexcept {
   return none();
 }
 
+PyObject* trim(PyObject*, PyObject*) noexcept {
+  engine::trim();
+  return none();
+}
+
 PyObject* interpreter_ends(PyObject*, PyObject*) noexcept {
   engine::interpreter_ends();
   return none();
@@ -237,6 +242,7 @@ constinit PyMethodDef kMethods[] = {
     {"childs_refusal", childs_refusal, kMethVarargs, "A child's newest, as one of this process."},
     {"surfaced", surfaced, kMethVarargs, "A person has seen refusal n."},
     {"name_file", name_file, kMethVarargs, "What a person knows a file of refusal n as."},
+    {"trim", trim, kMethVarargs, "Gives back what the allocator keeps of freed memory."},
     {"interpreter_ends", interpreter_ends, kMethVarargs, "Nothing of it may be read any more."},
     {"ending", ending, kMethVarargs, "Refusal n is about to end the program."},
     {"signal_ready", signal_ready, kMethVarargs, "The handler of this signal is in place."},

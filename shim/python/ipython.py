@@ -79,7 +79,7 @@ def wrap(shell_class):
         bridge.privilege()
         report = prepare(self, value)
         try:
-            with plain(self):
+            with plain(self, value):
                 if report is nothing:
                     return show(self, exc_tuple, *args, **kwargs)
                 with rendering(self):
@@ -89,7 +89,7 @@ def wrap(shell_class):
             bridge.end_privilege()
 
     @functools.wraps(execute)
-    async def run_code(self, *args, **kwargs):
+    async def run_code(self, code, *args, **kwargs):
         # Only the person's own code is held to the small line: once a cell has run, what the shell
         # and the kernel do between cells may use the last bytes.
         if guard.cells:
@@ -97,8 +97,9 @@ def wrap(shell_class):
         else:
             bridge.shell_started()
         guard.cells = True
+        guard.cell_numbers[code.co_filename] = self.execution_count
         try:
-            return await execute(self, *args, **kwargs)
+            return await execute(self, code, *args, **kwargs)
         finally:
             bridge.privilege()
 
@@ -136,20 +137,22 @@ def magic(line):
 
 
 class plain:
-    """A traceback without colours and context while memory is nearly full.
+    """A traceback without colours and context where there is no room for those.
 
-    IPython parses every source file of a traceback for those, which takes megabytes for one of a
-    library's, and a CPython that runs out inside `ast.parse` may end with a fatal error.
+    IPython parses every source file of a traceback for them, and a CPython that runs out inside
+    `ast.parse` may end with a fatal error.
     """
 
     NEEDED = 24 << 20
+    PER_BYTE = 96  # of source: what its syntax tree and tokens take
 
-    def __init__(self, shell):
+    def __init__(self, shell, exception):
         self.formatter = self.mode = None
         usage = bridge.usage() if bridge.refusal_count() else None
         if usage is None or usage["limit"] is None:
             return
-        if usage["limit"] - usage["used"] < self.NEEDED:
+        needed = self.NEEDED + self.PER_BYTE * source_bytes(exception)
+        if usage["limit"] - usage["used"] < needed:
             self.formatter = getattr(shell, "InteractiveTB", None)
 
     def __enter__(self):
@@ -160,6 +163,21 @@ class plain:
     def __exit__(self, *exception):
         if self.mode is not None:
             self.formatter.set_mode(self.mode)
+
+
+def source_bytes(exception):
+    """Size of the source files that a traceback shows lines of."""
+    size, seen = 0, set()
+    for one in surface.chain(exception):
+        for frame, _ in surface.entries(one.__traceback__):
+            name = frame.f_code.co_filename
+            if name not in seen:
+                seen.add(name)
+                try:
+                    size += os.stat(name).st_size
+                except OSError:
+                    pass  # a cell
+    return size
 
 
 class Freed:
@@ -270,10 +288,15 @@ def freed_line(freed):
     return "Freed: %.1f %s that the failed call still held.\n" % (freed / size, unit)
 
 
+def cell_numbers(shell):
+    """The file names that stand for cells, with the cells' numbers."""
+    known = getattr(shell.compile, "_filename_map", None)
+    return guard.cell_numbers if known is None else known  # IPython 7 has none
+
+
 def cell_of(shell, frame):
     """ "cell [4]" where the frame runs a cell's code; None elsewhere."""
-    numbers = getattr(shell.compile, "_filename_map", {})
-    number = numbers.get(frame.f_code.co_filename)
+    number = cell_numbers(shell).get(frame.f_code.co_filename)
     if number is None:
         return None
     return "cell [%s]" % number
@@ -281,7 +304,7 @@ def cell_of(shell, frame):
 
 def name_cells(shell, number):
     """The report's lines of code name a cell by its number and not by the file that stands for it."""
-    for path, cell in getattr(shell.compile, "_filename_map", {}).items():
+    for path, cell in cell_numbers(shell).items():
         bridge.name_file(number, os.fsencode(path), b"cell [%s]" % str(cell).encode())
 
 

@@ -78,11 +78,8 @@ def frame(page):
 
 def cells_of_shell():
     """File names of the notebook's cells to their numbers."""
-    import sys
-
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return dict(getattr(getattr(shell, "compile", None), "_filename_map", None) or {})
+    shell = load("alarm").live_shell()
+    return {} if shell is None else dict(load("ipython").cell_numbers(shell))
 
 
 class Report(str):

@@ -41,6 +41,7 @@ def release(exception, keep):
         if not forget_closures(list(cleared.values())):
             break
         gc.collect()
+    bridge.trim()  # of a loader's small pieces the allocator keeps hundreds of megabytes
     return max(0, before - anonymous_bytes())
 
 

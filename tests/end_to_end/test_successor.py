@@ -3,7 +3,7 @@ import time
 
 import cgroup
 import pytest
-from test_full_kernel import Kernel
+from kernels import Kernel
 
 GROW = "held = []\nwhile True: held.append(b'x' * (1 << 20))"
 

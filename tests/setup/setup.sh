@@ -8,6 +8,7 @@
 #   setup_main_venv              CPython 3.11 with torch, transformers 5 and ipykernel
 #   setup_transformers4_venv     the same torch beside transformers 4.46.3
 #   setup_foreign_venv           libraries with allocators of their own (orjson, pyarrow, memray ...)
+#   setup_notebooks              older versions of IPython and ipykernel, an interpreter a line
 #   setup_profilers_venv         memory profilers, for tests/bench/profilers.sh
 #   setup_interpreters           one small environment per CPython 3.9 to 3.13 found
 #   setup_build [TARGET...]      configures and builds into build/run (release preset)
@@ -149,13 +150,24 @@ setup_foreign_venv() {
   setup_venv foreign "$python" "$setup_requirements/requirements-foreign.txt"
 }
 
-# Prints interpreters, one a line: environments with numpy for each CPython 3.9 to 3.13 found.
 setup_profilers_venv() {
   local python
   python=$(setup_find_python 3.11) || return 2
   setup_venv profilers "$python" "$setup_requirements/requirements-profilers.txt"
 }
 
+# IPython 7 and 8 with ipykernel 6 (the main environment has IPython 9 and ipykernel 7).
+setup_notebooks() {
+  local version name python directory
+  for name in notebook7:3.9 notebook8:3.12; do
+    version=${name#*:} name=${name%:*}
+    python=$(setup_find_python "$version") || continue
+    directory=$(setup_venv "$name" "$python" "$setup_requirements/requirements-$name.txt") &&
+      printf '%s\n' "$directory/bin/python"
+  done
+}
+
+# Prints interpreters, one a line: environments with numpy for each CPython 3.9 to 3.13 found.
 setup_interpreters() {
   local version python directory system
   for version in 3.9 3.10 3.11 3.12 3.13; do

@@ -3,6 +3,7 @@
 OOMGUARD_BUILD   build directory (its tests/liboomguard_fake_engine.so is used)
 OOMGUARD_PYTHONS interpreters to run under, colon separated; default: all that are found
 OOMGUARD_VENV    virtual environment with ipykernel and nbclient; default: the one running pytest
+OOMGUARD_NOTEBOOKS interpreters with other versions of IPython and ipykernel, colon separated
 """
 
 import glob
@@ -142,3 +143,15 @@ def notebook_python():
         reason = found.stderr.strip().splitlines()[-1:] or ["it does not start"]
         pytest.skip("no notebooks with %s: %s" % (os.path.basename(path), reason[0]))
     return path
+
+
+def other_notebooks():
+    return [one for one in os.environ.get("OOMGUARD_NOTEBOOKS", "").split(":") if one] or [None]
+
+
+@pytest.fixture(params=other_notebooks(), ids=lambda one: one and one.split(os.sep)[-3])
+def other_notebook_python(request):
+    """An interpreter with other versions of IPython and ipykernel."""
+    if request.param is None:
+        pytest.skip("OOMGUARD_NOTEBOOKS names no interpreters")
+    return request.param

@@ -154,6 +154,7 @@ void name_file(uint64_t n, const char* path, const char* label) noexcept {
 }
 
 void interpreter_ends() noexcept {}
+void trim() noexcept {}
 
 void surfaced(uint64_t n, const char* where) noexcept {
   record::RefusalRecord& slot = g_refusals[n % kSlots];

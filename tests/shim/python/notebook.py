@@ -1,6 +1,7 @@
 """Runs cells in a kernel and prints what each showed, as JSON. Usage: notebook.py < cells.json
 
-The kernel gets the variables of this process whose names begin with KERNEL_, without that prefix.
+The kernel gets the variables of this process whose names begin with KERNEL_, without that prefix, and
+runs in the interpreter that NOTEBOOK_PYTHON names.
 """
 
 import json
@@ -8,6 +9,7 @@ import os
 import sys
 
 import nbformat
+from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 
 
@@ -26,7 +28,13 @@ def main():
     for name, value in os.environ.items():
         if name.startswith("KERNEL_"):
             environment[name[len("KERNEL_") :]] = value
-    client = NotebookClient(notebook, timeout=90, allow_errors=True, kernel_name="python3")
+    client = NotebookClient(notebook, timeout=90, allow_errors=True)
+    client.km = client.create_kernel_manager()
+    client.km._kernel_spec = KernelSpec(
+        argv=[os.environ["NOTEBOOK_PYTHON"], "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        display_name="guarded",
+        language="python",
+    )
     client.execute(env=environment)
     json.dump([[shown(output) for output in cell.outputs] for cell in notebook.cells], sys.stdout)
 

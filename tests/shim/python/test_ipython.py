@@ -1,5 +1,6 @@
 """A refusal in a notebook: a living kernel, a whole traceback, memory back, then the report."""
 
+import functools
 import json
 import os
 import re
@@ -57,13 +58,19 @@ class Cell:
 
 
 @pytest.fixture
-def notebook(notebook_python, fake_library, tmp_path):
+def notebook(notebook_python, notebook_of):
     """Runs cells in a guarded kernel; returns what each showed and what the engine was told."""
+    return notebook_of(notebook_python)
+
+
+@pytest.fixture
+def notebook_of(notebook_python, fake_library, tmp_path):
+    """The same for a kernel of another interpreter."""
     package = tmp_path / "site-packages"
     package.mkdir()
     (package / "library.py").write_text(LIBRARY)
 
-    def run(*cells, **variables):
+    def run(python, *cells, **variables):
         log = tmp_path / "told"
         variables.update(
             LD_PRELOAD=fake_library,
@@ -72,6 +79,7 @@ def notebook(notebook_python, fake_library, tmp_path):
             PYTHONPATH=str(package),
         )
         environment = dict(os.environ, IPYTHONDIR=str(tmp_path / "ipython"))
+        environment["NOTEBOOK_PYTHON"] = python
         environment.update(("KERNEL_" + name, value) for name, value in variables.items())
         finished = subprocess.run(
             [notebook_python, os.path.join(HERE, "notebook.py")],
@@ -87,7 +95,7 @@ def notebook(notebook_python, fake_library, tmp_path):
             Cell(outputs) for outputs in json.loads(finished.stdout)
         ], log.read_text().splitlines()
 
-    return run
+    return lambda python: functools.partial(run, python)
 
 
 def test_a_failed_load_leaves_the_kernel_whole(notebook):
@@ -212,17 +220,84 @@ def test_the_growing_thread_of_a_cell_is_stopped(notebook):
     assert cells[3].text("stdout") == "42\n", cells[3]
 
 
-def test_a_terminal_shell_shows_it_too(notebook_python, guarded, tmp_path):
-    run = guarded(
-        notebook_python,
-        "-m",
-        "IPython",
-        "--simple-prompt",
-        "--no-banner",
-        "--colors=NoColor",
-        stdin="kept = 42\nx = bytearray(1 << 33)\nprint(kept)\n",
-        IPYTHONDIR=str(tmp_path / "ipython"),
-    )
+@pytest.fixture
+def terminal(guarded, tmp_path):
+    """Types lines into IPython in a terminal."""
+    (tmp_path / "site-packages").mkdir(exist_ok=True)
+    (tmp_path / "site-packages" / "library.py").write_text(LIBRARY)
+
+    def run(python, *lines):
+        return guarded(
+            python,
+            "-m",
+            "IPython",
+            "--simple-prompt",
+            "--no-banner",
+            "--colors=NoColor",
+            stdin="\n".join(lines) + "\n",
+            IPYTHONDIR=str(tmp_path / "ipython"),
+            PYTHONPATH=str(tmp_path / "site-packages"),
+        )
+
+    return run
+
+
+def test_a_terminal_shell_shows_it_too(notebook_python, terminal):
+    run = terminal(notebook_python, "kept = 42", "x = bytearray(1 << 33)", "print(kept)")
     assert "MemoryError" in run.out and "42" in run.out, run
     assert "REPORT 1 cell\nAt: cell [2] line 1: x = bytearray(1 << 33)\n" in run.out + run.err, run
     assert any("kernel=1" in line for line in run.told) is False, run
+
+
+def expect_frames_to_be_walked(run):
+    """In a debugger the frames of libraries are there, and empty; the person's own have their variables."""
+    for text in (
+        'raise RuntimeError("load failed") from e',
+        "NameError: name 'path' is not defined",
+        "return library.load('x')",
+        "'own': [7]",
+        "after 42",
+    ):
+        assert text in run.out, run
+
+
+DEBUG = (
+    "import library; kept = 42",
+    "def f(own): return library.load('x')",
+    "",
+    "f([7])",
+    "%debug",
+    "w",
+    "p path",
+    "u",
+    "p {'own': own}",
+    "q",
+    "print('after', kept)",
+)
+
+
+def test_a_debugger_walks_the_frames(notebook_python, terminal):
+    expect_frames_to_be_walked(terminal(notebook_python, *DEBUG))
+
+
+def test_other_versions_of_ipython(other_notebook_python, notebook_of, terminal):
+    cells, told = notebook_of(other_notebook_python)(
+        RSS + ALARM + "import library\nbefore = rss()",
+        "mine = [1]\nmodel = library.load('x')",
+        "print(kept, mine, rss() - before < 40)",
+        "alarm()\ntime.sleep(20)",
+        "import asyncio\nawait asyncio.sleep(0.01)\nx = bytearray(1 << 33)",
+        "print(kept)",
+    )
+    assert "RuntimeError: load failed" in cells[1].text("error"), cells[1]
+    for line in ("model = library.load('x')", "return bytearray(1 << 33)"):
+        assert line in cells[1].text("error"), cells[1]
+    report = cells[1].text("stderr")
+    assert "REPORT 1 cell\nAt: cell [2] line 2: model = library.load('x')\n" in report, report
+    assert re.search(r"^Freed: 30\d\.\d MiB", report, re.M), report
+    assert cells[2].text("stdout") == "42 [1] True\n", cells[2]
+    assert "MemoryError: memory is running out" in cells[3].text("error"), cells[3]
+    assert "At: cell [5] line 3: x = bytearray(1 << 33)" in cells[4].text("stderr"), cells[4]
+    assert cells[5].text("stdout") == "42\n", cells[5]
+    assert any(re.match(r"python 3\.\d+ kernel=1 /.*\.json", line) for line in told), told
+    expect_frames_to_be_walked(terminal(other_notebook_python, *DEBUG))
