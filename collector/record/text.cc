@@ -1,6 +1,7 @@
 #include "collector/record/text.h"
 
 #include <cstring>
+#include <string_view>
 
 #include "collector/options/options.h"
 #include "collector/probe/probe.h"
@@ -14,6 +15,7 @@ using probe::LimitKind;
 constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr int64_t kGiB = int64_t{1} << 30;
 constexpr int kWhereLines = 4;
+constexpr char kVariables[] = "variables: ";  // begins the line of `where` that names the largest
 constexpr uint32_t kShownBlocks = 3;
 constexpr uint32_t kShownNeighbours = 3;
 constexpr uint32_t kShownLines = 3;
@@ -112,15 +114,17 @@ void put_why_ended(LineBuffer* out, const FlightHeader& header, const RefusalRec
   out->text(".").end_line();
 }
 
-void put_where(LineBuffer* out, const RefusalRecord& refusal) {
+// The lines of code, or the line of variables.
+void put_where(LineBuffer* out, const RefusalRecord& refusal, bool variables) {
   const char* at = refusal.where;
   const char* end = at + strnlen(at, sizeof(refusal.where));
   for (int line = 0; at < end && line < kWhereLines; ++line) {
     const auto* newline = static_cast<const char*>(memchr(at, '\n', static_cast<size_t>(end - at)));
     const char* stop = newline != nullptr ? newline : end;
-    out->text(line == 0 ? "At:    " : "       ")
-        .name(at, static_cast<size_t>(stop - at))
-        .end_line();
+    const size_t size = static_cast<size_t>(stop - at);
+    if (std::string_view(at, size).starts_with(kVariables) == variables) {
+      out->text(line == 0 && !variables ? "At:    " : "       ").name(at, size).end_line();
+    }
     at = stop + 1;
   }
 }
@@ -183,6 +187,7 @@ void put_held(LineBuffer* out, const FlightHeader& header, const Facts& facts) {
   put_largest_blocks(out, facts);
   put_neighbours(out, facts);
   out->end_line();
+  put_where(out, facts.refusal, true);
 }
 
 }  // namespace
@@ -285,7 +290,7 @@ size_t render(const FlightHeader& header, const RefusalRecord& refusal, Audience
   put_first_line(&lines, facts, audience);
   put_request(&lines, facts);
   put_why_ended(&lines, header, refusal);
-  put_where(&lines, refusal);
+  put_where(&lines, refusal, false);
   put_held(&lines, header, facts);
   put_lines_of_code(&lines, facts, kShownLines);
   if (audience == Audience::kFull) {

@@ -89,6 +89,7 @@ def last_refusal():
     found["kind"] = _KINDS.get(found["kind"], "other")
     found["time"] = found.pop("time_ns") / 1e9
     found["limit_name"] = _limit_name(found)
+    found["where"] = found["where"].partition("variables: ")[0].rstrip("\n")
     for key in ("limit_kind", "limit_path", "outcome"):
         del found[key]
     return Refusal(**found)

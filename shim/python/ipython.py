@@ -132,8 +132,9 @@ def begin_cell(shell):
 
 
 def magic(line):
-    """%oomguard report: who holds the memory of this process, as a page."""
-    return load("page").magic(line)
+    """%oomguard: how much memory is left. %oomguard vars: the largest variables, and other kernels.
+    %oomguard report: who holds the memory of this process, as a page."""
+    return load("magics").magic(line)
 
 
 class plain:
@@ -253,9 +254,12 @@ def prepare_refusal(shell, exception):
     def report():
         guard.busy += 1
         try:
-            surface.surfaced(number, place)
+            magics = load("magics")
+            surface.surfaced(number, place + magics.variables_line(shell))
             name_cells(shell, number)
-            surface.print_report(number, line, surface.CELL, freed_line(freed))
+            surface.print_report(
+                number, line, surface.CELL, freed_line(freed), magics.name_kernels
+            )
         except Exception:
             pass
         finally:

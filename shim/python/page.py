@@ -95,12 +95,8 @@ class Report(str):
             guard.busy -= 1
 
 
-def magic(line):
+def show():
     """%oomguard report: the report of this process, here."""
-    words = line.split()
-    if words not in ([], ["report"]):
-        print("%%oomguard: %r is not known; accepted: report" % line)
-        return
     from IPython.display import display
 
     page, why = make(cells_of_shell())

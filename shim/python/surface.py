@@ -204,13 +204,18 @@ def write(text):
         data = data[os.write(2, data) :]
 
 
-def print_report(number, line, audience, freed=""):
-    """Prints the note's line (where there are no notes) and the report, `freed` in its place."""
+def print_report(number, line, audience, freed="", edit=None):
+    """Prints the note's line (where there are no notes) and the report, `freed` in its place.
+
+    `edit`: what the text goes through before that.
+    """
     lines = (bridge.render(number, audience) or bridge.render(0, audience)).splitlines(True)
     if freed:
         ends = [i for i, one in enumerate(lines) if one.startswith(("More:", "Off:"))]
         lines.insert(ends[0] if ends else len(lines), freed)
     text = line + "".join(lines)
+    if edit is not None:
+        text = edit(text)
     write(text if text.endswith("\n") else text + "\n")
 
 

@@ -249,6 +249,26 @@ def test_a_terminal_shell_shows_it_too(notebook_python, terminal):
     assert any("kernel=1" in line for line in run.told) is False, run
 
 
+def test_the_largest_variables_are_named(notebook):
+    cells, told = notebook(
+        "big = bytearray(300 << 20); rows = [bytes(5 << 20)] ; view = memoryview(big)",
+        "%oomguard vars",
+        "%oomguard",
+        "%oomguard nonsense",
+        "x = bytearray(1 << 33)",
+    )
+    lines = cells[1].text("stdout").splitlines()
+    assert lines[0].split() == ["Variable", "Type", "Size", "Memory"], cells[1]
+    assert lines[1].split() == ["big", "bytearray", "0.3", "GiB", "owned"], cells[1]
+    assert lines[2].split() == ["view", "memoryview", "0.3", "GiB", "shared", "with", "big"], cells[1]
+    assert lines[3].split() == ["rows", "list", "5", "MiB", "owned"], cells[1]
+    status = cells[2].text("stdout").splitlines()
+    assert len(status) == 2 and "5.0 GiB of 6.0 GiB in use (container (/fake/group))" in status[0], status
+    assert "refused so far: nothing" in status[1], status
+    assert "'nonsense' is not known" in cells[3].text("stdout"), cells[3]
+    assert "variables: big 0.3 GiB, rows 5 MiB\n" in cells[4].text("stderr"), cells[4]
+
+
 def expect_frames_to_be_walked(run):
     """In a debugger the frames of libraries are there, and empty; the person's own have their variables."""
     for text in (
