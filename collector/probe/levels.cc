@@ -177,13 +177,24 @@ void add_machine_level(State& state, Depth depth, Reading* out) {
   level->swap_used = not_negative(state.swap_total.load(kRelaxed) - level->swap_room);
 }
 
-void add_budget_level(State& state, Reading* out) {
+namespace {
+
+// The budget that counts now; 0: none.
+Bytes budget_of(const State& state, const Reading& reading) {
   Bytes limit = state.budget_bytes;
-  if (limit == 0 && state.budget_share_permille != 0) {
-    const Bytes whole = smallest_memory_limit(*out);
-    if (whole == kUnlimited) return;
+  const bool is_share = limit == 0 && state.budget_share_permille != 0;
+  const Bytes whole = is_share ? smallest_memory_limit(reading) : kUnlimited;
+  if (whole != kUnlimited) {
     limit = static_cast<Bytes>(static_cast<__int128>(whole) * state.budget_share_permille / 1000);
   }
+  const Bytes other = state.changing_budget != nullptr ? state.changing_budget->load() : 0;
+  return other != 0 && (limit == 0 || other < limit) ? other : limit;
+}
+
+}  // namespace
+
+void add_budget_level(State& state, Reading* out) {
+  const Bytes limit = budget_of(state, *out);
   if (limit == 0) return;
   Bytes fields[7];
   if (!read_statm(state, fields)) {

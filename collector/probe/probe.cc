@@ -107,6 +107,7 @@ bool Probe::open(const Config& config) {
   if (!set_paths(state, config)) return false;
   state.budget_bytes = config.budget.bytes == kUnlimited ? 0 : config.budget.bytes;
   state.budget_share_permille = config.budget.share_permille;
+  state.changing_budget = config.changing_budget;
   read_machine(state, sys::monotonic_ns());
   read_rlimits(state);
   state.cgroup_text_hash = hash_cgroup_text(state);

@@ -11,6 +11,7 @@
 // without any level has `level_count == 0`, and the gate lets everything pass (fail open).
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -24,6 +25,9 @@ struct Config {
   const char* root = "";
   int pid = 0;  // 0 = this process
   Budget budget;
+  // Another budget in bytes, read at each reading: the lower of the two counts. 0, or null: none.
+  // It outlives the probe.
+  const std::atomic<Bytes>* changing_budget = nullptr;
 };
 
 class Probe {

@@ -71,6 +71,7 @@ struct State {
   char self[kMaxRoot + 24];  // "/proc/self" or "/proc/PID"
   Bytes budget_bytes;        // 0: none
   uint32_t budget_share_permille;
+  const std::atomic<Bytes>* changing_budget;  // Config's
 
   // A moved process gets new groups: `refresh` writes the table that is not active, once its last
   // reader is gone, and then flips `active`. Readers count themselves in first and look again.

@@ -132,8 +132,8 @@ struct RefusalRecord {
   uint32_t surfaced;               // 1: its exception was shown to a person
   char module[64];                 // module that asked
   char thread_name[16];
-  // Python line(s), from the surfaced traceback; "" until then. In a notebook one more line may begin with
-  // "variables: " and name the largest.
+  // Python line(s), from the surfaced traceback; "" until then. In a notebook one more line may
+  // begin with "variables: " and name the largest.
   char where[512];
   LevelRecord levels[kLevelSlots];
   BlockRecord blocks[kBlockSlots];

@@ -53,7 +53,7 @@ const char* reason(const Facts& facts, bool cell) {
     case LimitKind::kRlimitData:
       return " at the limit on its data (ulimit -d).";
     case LimitKind::kBudget:
-      return " at the memory budget that was set for it (OOMGUARD_BUDGET).";
+      return " at the memory budget that was set for it (OOMGUARD_BUDGET, or oomguard.limit).";
   }
   return " before memory ran out.";
 }

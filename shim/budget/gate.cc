@@ -70,7 +70,14 @@ probe::Config Gate::probe_config() const noexcept {
   probe::Config config;
   if (values_.budget_bytes >= 0) config.budget.bytes = values_.budget_bytes;
   config.budget.share_permille = values_.budget_share_permille;
+  config.changing_budget = &budget_;
   return config;
+}
+
+void Gate::set_budget(Bytes bytes) noexcept {
+  budget_.store(bytes);
+  cached_.forget();
+  drop_credit();
 }
 
 uint64_t Gate::budget_key() const noexcept {
@@ -134,6 +141,7 @@ bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe
                         int64_t now_ns, probe::Reading* reading,
                         probe::Headroom* headroom) noexcept {
   const Bytes spent = cached_.spent();
+  const Bytes budget = budget_.load();
   if (!eyes.read(depth, reading)) {
     count_fault();
     return false;
@@ -146,6 +154,10 @@ bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe
   *headroom = probe::headroom(*reading, values_.swap_share_permille);
   if (headroom->bytes > kHuge) headroom->bytes = kHuge;
   if (headroom->bytes < 2 * reserve()) relief::want();
+  if (const probe::Level* level = probe::binding(*reading, *headroom)) {
+    const Bytes needed = level->usage - level->reclaimable;
+    notice.look(needed, level->limit, headroom->bytes, reserve(), now_ns);
+  }
   const Bytes in_flight = ledger.in_flight_bound(0, now_ns) + pending_.load(kRelaxed);
   const Bytes left = headroom->bytes - lines_now().large;
   // Where skeletons make the bound useless, only what is active counts.
@@ -155,6 +167,9 @@ bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe
   const Bytes room = (left - busy) / 2;
   const bool cheap_only_says_less = depth == probe::Depth::kCheap && room <= 0;
   cached_.set(spent, room, cheap_only_says_less ? 0 : now_ns + reading_valid_ns(room, cpus_));
+  // A budget that was set meanwhile: whoever set it forgets the answer, or it is forgotten here.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (budget_.load() != budget) cached_.forget();
   // A cheap answer errs to the safe side. What is on the disk instead is no room.
   incident.look(now_ns, headroom->bytes - spill::in_file() >= reserve());
   return true;

@@ -24,6 +24,7 @@
 #include "shim/budget/incident.h"
 #include "shim/budget/ledger.h"
 #include "shim/budget/lines.h"
+#include "shim/budget/notice.h"
 #include "shim/budget/request.h"
 #include "shim/core/thread_state.h"
 
@@ -80,6 +81,10 @@ class Gate {
   bool look_through(probe::Probe& eyes, const probe::Residency& pages, probe::Depth depth,
                     int64_t now_ns, probe::Reading* reading, probe::Headroom* headroom) noexcept;
   probe::Config probe_config() const noexcept;
+  // A budget that is set while the program runs, beside the configured one: the lower counts, from
+  // the next request on that no thread's credit covers; of this thread, from the next. 0: none.
+  // Callable from a signal handler.
+  void set_budget(Bytes bytes) noexcept;
   // The same for processes with the same configured budget.
   uint64_t budget_key() const noexcept;
   // The watchdog read limits again. Where the process was moved to another group, the next slow path
@@ -98,6 +103,8 @@ class Gate {
     privilege_.fetch_add(change, std::memory_order_relaxed);
     if (change < 0) thread_state.dip = {};
   }
+  // Code of the person's own runs, where a shell says so.
+  bool in_cell() const noexcept { return privilege_.load(std::memory_order_relaxed) <= 0; }
   // A shell needs more for its traceback than a script; nothing where --reserve was given.
   void reserve_for_shell() noexcept;
   // The memory that goes is going to somebody else on the same limit.
@@ -113,6 +120,13 @@ class Gate {
   // Bytes by which files in memory grew through this process: its own growth, though in no page table.
   void count_file_growth(Bytes size) noexcept { file_growth_.fetch_add(size, std::memory_order_relaxed); }
   int64_t file_growth() const noexcept { return file_growth_.load(std::memory_order_relaxed); }
+  // The most memory of this process that the watchdog saw since this was asked last (0: it did not
+  // look).
+  void saw_memory(Bytes bytes) noexcept {
+    const Bytes before = peak_.load(std::memory_order_relaxed);
+    if (bytes > before) peak_.store(bytes, std::memory_order_relaxed);
+  }
+  Bytes take_peak() noexcept { return peak_.exchange(0); }
   // Of requests that are being decided.
   Bytes pending() const noexcept { return pending_.load(std::memory_order_relaxed); }
   int32_t last_spender() const noexcept { return last_spender_.load(std::memory_order_relaxed); }
@@ -131,6 +145,7 @@ class Gate {
   probe::Residency residency;
   Incident incident;
   Alarm alarm;
+  Notice notice;
 
  private:
   friend class Admission;
@@ -169,6 +184,7 @@ class Gate {
   bool only_c_ = false;
   bool granted_over_line_ = false;
   uint32_t cpus_ = 1;
+  std::atomic<Bytes> budget_{0};
   std::atomic<Bytes> reserve_{0};
   std::atomic<Bytes> blind_{0};
   std::atomic<Bytes> machine_line_{0};
@@ -181,6 +197,7 @@ class Gate {
   std::atomic<uint32_t> in_a_row_{0};  // refusals of the same size
   std::atomic<Bytes> last_refused_{0};
   std::atomic<int64_t> last_refused_ns_{0};
+  std::atomic<Bytes> peak_{0};
   std::atomic<Bytes> pending_{0};
   std::atomic<int64_t> decided_ns_{0};
   std::atomic<Descriptors> descriptors_{Descriptors::kOwn};

@@ -151,6 +151,12 @@ void trim() noexcept {
   budget::relief::release(0, true);
 }
 
+void set_budget(int64_t bytes) noexcept { gate.set_budget(bytes); }
+
+int64_t take_peak() noexcept { return gate.take_peak(); }
+
+void allow_notices() noexcept { gate.notice.allow(); }
+
 void interpreter_ends() noexcept {
   gate.set_finishing();
   trace::python_is_ending();

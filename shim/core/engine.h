@@ -63,9 +63,19 @@ void add_privilege(int32_t change) noexcept;
 // An interactive shell runs in this process: the reserve grows by what it needs for a traceback.
 void shell_started() noexcept;
 
-// Gives the kernel back what the allocator keeps of freed memory. Takes 150-575 ms on a fragmented heap of
-// 4 GB, so only where much was freed at once.
+// Gives the kernel back what the allocator keeps of freed memory. Takes 150-575 ms on a fragmented
+// heap of 4 GB, so only where much was freed at once.
 void trim() noexcept;
+
+// A budget for this process in bytes, set while it runs, beside a configured one: the lower counts.
+// 0: none. It holds from the next request on; what other threads have as credit (at most 1 MiB
+// each) they may still spend. Callable from a signal handler.
+void set_budget(int64_t bytes) noexcept;
+// The most memory of this process since this was asked last, in bytes, as the watchdog saw it (four
+// times a second, more often near the limit). 0: it did not look.
+int64_t take_peak() noexcept;
+// From now on somebody prints a notice where memory gets scarce (shim/budget/notice.h).
+void allow_notices() noexcept;
 
 // The interpreter is about to free what call stacks are read from. Not from a hook.
 void interpreter_ends() noexcept;

@@ -31,8 +31,8 @@ MACHINERY = (
 )
 SHELL = "IPython.core.interactiveshell"
 SHELL_FILE = "/IPython/core/interactiveshell.py"
-# Threads that keep a kernel, a shell or a progress bar going; none of them runs a person's code. (Near the
-# limit a thread that wakes up has many page faults: its code was evicted.)
+# Threads that keep a kernel, a shell or a progress bar going; none of them runs a person's code.
+# (Near the limit a thread that wakes up has many page faults: its code was evicted.)
 SERVICES = ("ipykernel", "zmq", "IPython", "tornado", "tqdm", "concurrent.futures.process")
 
 REFUSED = 1  # outcome of a record

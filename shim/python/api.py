@@ -9,6 +9,7 @@ __all__ = [
     "headroom",
     "is_refusal",
     "last_refusal",
+    "limit",
     "release",
     "report",
     "usage",
@@ -117,6 +118,19 @@ def release(exception=None):
         return frame.f_globals.get("__name__") == "__main__"
 
     return _load("release").release(exception, is_main)
+
+
+def limit(size):
+    """A memory budget for a block of code: `with oomguard.limit("4GiB"): ...`.
+
+    `size` is in bytes, or text as for OOMGUARD_BUDGET ("4GiB", "80%" of the limit that binds now).
+    What this process holds (of its own and shared memory) may be at most that much, less the
+    reserve that is kept for exceptions: what asks for more is refused as at any other limit. Where
+    a budget is configured, it counts what that one counts. Limits nest, the least one counts; it is
+    one for the whole process, so while any thread is in such a block all are held to it. ValueError
+    where it leaves no room beside what is held already.
+    """
+    return _load("limits").Limit(size)
 
 
 def report(number=0, full=False):

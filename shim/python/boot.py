@@ -20,6 +20,7 @@ class guard:
     """State shared by the embedded parts."""
 
     cells = False  # a shell has run one
+    running = False  # it runs one now
     cell_numbers = {}  # by the name of the file that stands for the cell
     busy = 0  # > 0: our own code runs; the signal handler must not raise into it
     shell = False  # IPython's shell class was seen and wrapped

@@ -106,6 +106,19 @@ int pending_call(void*) noexcept {
   return result;
 }
 
+// -1: an exception that is not ours (Ctrl-C meanwhile) goes on to the program.
+int notice_call(void*) noexcept {
+  const int saved_errno = errno;
+  PyObject* type = nullptr;
+  PyObject* value = nullptr;
+  PyObject* traceback = nullptr;
+  api.PyErr_Fetch(&type, &value, &traceback);
+  const bool ended = show_notice();
+  if (ended || type != nullptr) api.PyErr_Restore(type, value, traceback);
+  errno = saved_errno;
+  return ended ? 0 : -1;
+}
+
 int run_call(void* call) noexcept {
   const int saved_errno = errno;
   reinterpret_cast<void (*)() noexcept>(call)();
@@ -149,6 +162,10 @@ void on_slow_path(bool is_main_thread) noexcept {
 }
 
 bool counts_threads() noexcept { return g_version >= kCountsThreads && state() != State::kFailed; }
+
+void show_notice_soon() noexcept {
+  if (state() == State::kReady) api.Py_AddPendingCall(notice_call, nullptr);
+}
 
 void run_soon(void (*call)() noexcept) noexcept {
   if (state() != State::kReady) return;

@@ -13,6 +13,8 @@ namespace {
 // Long enough for the full report: sixteen levels, ten blocks, eight neighbours, a line each.
 constexpr size_t kReportBytes = 16 * 1024;
 
+constinit PyObject* g_notice = nullptr;  // what prints one; ours for good
+
 PyObject* none() noexcept {
   api.Py_IncRef(api.none);
   return api.none;
@@ -145,6 +147,33 @@ PyObject* trim(PyObject*, PyObject*) noexcept {
   return none();
 }
 
+PyObject* parse_bytes(PyObject*, PyObject* args) noexcept {
+  const char* text = nullptr;
+  if (!api.PyArg_ParseTuple(args, "s", &text)) return nullptr;
+  int64_t bytes = 0;
+  return options::parse_bytes(text, &bytes) ? api.PyLong_FromLongLong(bytes) : none();
+}
+
+PyObject* set_budget(PyObject*, PyObject* args) noexcept {
+  long long bytes = 0;
+  if (!api.PyArg_ParseTuple(args, "L", &bytes)) return nullptr;
+  engine::set_budget(bytes);
+  return none();
+}
+
+PyObject* take_peak(PyObject*, PyObject*) noexcept {
+  return api.PyLong_FromLongLong(engine::take_peak());
+}
+
+PyObject* on_notice(PyObject*, PyObject* args) noexcept {
+  PyObject* function = nullptr;
+  if (!api.PyArg_ParseTuple(args, "O", &function)) return nullptr;
+  api.Py_IncRef(function);
+  g_notice = function;
+  engine::allow_notices();
+  return none();
+}
+
 PyObject* interpreter_ends(PyObject*, PyObject*) noexcept {
   engine::interpreter_ends();
   return none();
@@ -243,6 +272,10 @@ constinit PyMethodDef kMethods[] = {
     {"surfaced", surfaced, kMethVarargs, "A person has seen refusal n."},
     {"name_file", name_file, kMethVarargs, "What a person knows a file of refusal n as."},
     {"trim", trim, kMethVarargs, "Gives back what the allocator keeps of freed memory."},
+    {"parse_bytes", parse_bytes, kMethVarargs, "Bytes of a size as people write it, or None."},
+    {"set_budget", set_budget, kMethVarargs, "A budget beside the configured one; 0: none."},
+    {"take_peak", take_peak, kMethVarargs, "The most memory seen since this was asked last."},
+    {"on_notice", on_notice, kMethVarargs, "Called where memory gets scarce while a cell runs."},
     {"interpreter_ends", interpreter_ends, kMethVarargs, "Nothing of it may be read any more."},
     {"ending", ending, kMethVarargs, "Refusal n is about to end the program."},
     {"signal_ready", signal_ready, kMethVarargs, "The handler of this signal is in place."},
@@ -261,6 +294,15 @@ constinit PyMethodDef kMethods[] = {
 };
 
 }  // namespace
+
+bool show_notice() noexcept {
+  if (g_notice == nullptr) return true;
+  const Ref result(api.PyObject_CallObject(g_notice, nullptr));
+  if (result) return true;
+  if (api.PyErr_ExceptionMatches(*api.exception_class) == 0) return false;
+  api.PyErr_Clear();
+  return true;
+}
 
 PyObject* make_bridge() noexcept {
   const Ref module(api.PyModule_New("oomguard._bridge"));

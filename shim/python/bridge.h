@@ -12,6 +12,9 @@ namespace oomguard::python {
 // exception set.
 PyObject* make_bridge() noexcept;
 
+// Calls what on_notice() was given. False with an exception set that is not an `Exception`.
+bool show_notice() noexcept;
+
 // (major << 16) | minor of the interpreter that was detected.
 uint32_t version() noexcept;
 

@@ -50,6 +50,7 @@ inline constexpr int kPyFileInput = 257;  // Py_file_input
   X(PyObject*, Py_CompileString, (const char*, const char*, int))                 \
   X(PyObject*, PyEval_EvalCode, (PyObject*, PyObject*, PyObject*))                \
   X(PyObject*, PyEval_GetBuiltins, ())                                            \
+  X(PyObject*, PyObject_CallObject, (PyObject*, PyObject*))                       \
   X(PyObject*, PyUnicode_DecodeUTF8, (const char*, ptrdiff_t, const char*))       \
   X(PyObject*, PyLong_FromLongLong, (long long))                                  \
   X(PyObject*, PyBool_FromLong, (long))                                           \

@@ -70,6 +70,8 @@ def wrap(shell_class):
         init_magics(self)
         try:
             self.register_magic_function(magic, "line", "oomguard")
+            self.input_transformers_cleanup.append(cell_magic)
+            bridge.on_notice(show_notice)
         except Exception:
             pass
 
@@ -96,11 +98,12 @@ def wrap(shell_class):
             bridge.end_privilege()
         else:
             bridge.shell_started()
-        guard.cells = True
+        guard.cells = guard.running = True
         guard.cell_numbers[code.co_filename] = self.execution_count
         try:
             return await execute(self, code, *args, **kwargs)
         finally:
+            guard.running = False
             bridge.privilege()
 
     @functools.wraps(run)
@@ -111,11 +114,21 @@ def wrap(shell_class):
             result = await run(self, *args, **kwargs)
         finally:
             bridge.cell(0)
+            end_budget()
         prepare(self, getattr(result, "error_in_exec", None))()
         return result
 
     shell_class.showtraceback, shell_class.run_cell_async = showtraceback, run_cell_async
     shell_class.run_code, shell_class.init_magics = run_code, with_magic
+
+
+def end_budget():
+    """Of a cell that began with %%oomguard."""
+    if "limits" in guard.parts:
+        try:
+            load("magics").end_cell()
+        except Exception:
+            pass  # nowhere to print to
 
 
 def begin_cell(shell):
@@ -135,6 +148,26 @@ def magic(line):
     """%oomguard: how much memory is left. %oomguard vars: the largest variables, and other kernels.
     %oomguard report: who holds the memory of this process, as a page."""
     return load("magics").magic(line)
+
+
+def cell_magic(lines):
+    """`%%oomguard --budget 4GiB`, as the first line of a cell, becomes a line that begins it.
+
+    So the cell runs as any other does: it may await, and its lines keep their numbers.
+    """
+    if not lines or not lines[0].startswith("%%oomguard"):
+        return lines
+    words = lines[0][len("%%oomguard") :]
+    if words.strip() and not words[0].isspace():
+        return lines  # another magic
+    first = "get_ipython().run_line_magic('oomguard', %r)\n" % ("cell " + words.strip())
+    return [first] + lines[1:]
+
+
+def show_notice():
+    """Memory gets scarce; called between two bytecodes of the main thread."""
+    if not guard.busy and guard.running:
+        load("magics").show_notice()
 
 
 class plain:

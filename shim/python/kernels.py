@@ -38,10 +38,9 @@ def cpu_ticks(pid):
 
 def is_kernel(arguments):
     """ipykernel's command line has its module or file, and the connection file."""
-    names = (b"ipykernel_launcher", b"ipykernel", b"ipykernel_launcher.py", b"ipykernel/__main__.py")
+    files = (b"ipykernel_launcher.py", b"ipykernel/__main__.py")
     return b"-f" in arguments and any(
-        one in names or one.endswith((b"/ipykernel_launcher.py", b"/ipykernel/__main__.py"))
-        for one in arguments
+        one in (b"ipykernel_launcher", b"ipykernel") or one.endswith(files) for one in arguments
     )
 
 
@@ -84,7 +83,8 @@ def others():
     group = read("self", "cgroup")
     kernels = []
     for _, pid in found.values():
-        kernels.append(Kernel(int(pid), name_of(pid), held_bytes(pid), read(pid, "cgroup") == group))
+        is_near = read(pid, "cgroup") == group
+        kernels.append(Kernel(int(pid), name_of(pid), held_bytes(pid), is_near))
     return sorted(kernels, key=lambda one: -one.bytes)
 
 

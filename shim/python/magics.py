@@ -138,11 +138,8 @@ def status_text():
     unit = unit_of(limit_now())
     count = bridge.refusal_count()
     times = "nothing" if not count else "once" if count == 1 else "%d times" % count
-    return "%s\nThis kernel holds %s; refused so far: %s. More: %%oomguard vars, %%oomguard report" % (
-        first,
-        shown(held, unit),
-        times,
-    )
+    second = "This kernel holds %s; refused so far: %s. " % (shown(held, unit), times)
+    return first + "\n" + second + "More: %oomguard vars, %oomguard report"
 
 
 def magic(line):
@@ -154,5 +151,58 @@ def magic(line):
         print(variables_text())
     elif words == ["report"]:
         load("page").show()
+    elif words[0] == "cell":  # see ipython.cell_magic
+        begin_cell(words[1:])
     else:
         print("%%oomguard: %r is not known; accepted: vars, report, or nothing" % line)
+
+
+def begin_cell(words):
+    """The cell's options: --budget SIZE, --budget=SIZE, or none."""
+    words = " ".join(words).replace("=", " ", 1).split()
+    from IPython.core.error import UsageError
+
+    if words and (words[0] != "--budget" or len(words) != 2):
+        unknown = " ".join(words)
+        raise UsageError("%%oomguard: " + unknown + " is not known; accepted: --budget SIZE")
+    limits = load("limits")
+    try:
+        limits.begin_cell(limits.Limit(words[1]) if words else None)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def end_cell():
+    """After a cell: prints what it took, where it began with %%oomguard."""
+    limits = load("limits")
+    cell = limits.Cell.running
+    if cell is None:
+        return
+    most, growth = limits.end_cell()
+    limit = cell.limit.bytes if cell.limit is not None else limit_now()
+    unit = unit_of(limit)
+    print(
+        "oomguard: this kernel held at most %s; after the cell %s %s than before%s."
+        % (
+            shown(most, unit),
+            shown(abs(growth), unit),
+            "less" if growth < 0 else "more",
+            "" if limit is None else " (limit %s)" % shown(limit, unit),
+        )
+    )
+
+
+def show_notice():
+    """One line in the running cell: memory gets scarce."""
+    guard.busy += 1
+    try:
+        usage = bridge.usage()
+        if usage is None or usage["limit"] is None:
+            return
+        unit = unit_of(usage["limit"])
+        load("surface").write(
+            "oomguard: %s of %s in use, %s left before this cell is stopped (see %%oomguard vars)\n"
+            % tuple(shown(usage[one], unit) for one in ("used", "limit", "headroom"))
+        )
+    finally:
+        guard.busy -= 1

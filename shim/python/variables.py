@@ -11,14 +11,16 @@ import gc
 import sys
 import time
 from _collections import deque
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
+from types import BuiltinFunctionType as BuiltinType
+from types import CodeType, FrameType, FunctionType, ModuleType
 
 QUOTA = 16_000  # objects looked at for one variable; each part of a container gets its share
 WORTH_SHARING = 4096  # smaller things (interned texts, small numbers) everybody shares
 LEAST = 8  # of the elements of a container
-SKIPPED = (ModuleType, FunctionType, BuiltinFunctionType, CodeType, FrameType, type, bool, type(None))
+SKIPPED = (type, bool, type(None), ModuleType, FunctionType, BuiltinType, CodeType, FrameType)
 # Objects that refer to the whole program: what a person's variables hold is not theirs.
-FRAMEWORKS = ("IPython", "ipykernel", "traitlets", "zmq", "tornado", "asyncio", "threading", "logging")
+FRAMEWORKS = ("IPython", "ipykernel", "traitlets", "zmq", "tornado", "asyncio", "threading")
+FRAMEWORKS += ("logging",)
 PLAIN = (bytes, bytearray, str, int, float, complex)
 CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 # Libraries whose own sizes are cheap: attribute of the classes in this module.

@@ -1,4 +1,4 @@
-"""After a refused load its memory is back before the next cell runs, and a load that fits succeeds."""
+"""After a refused load its memory is back before the next cell runs, and what fits is loaded."""
 import os
 import re
 

@@ -71,4 +71,5 @@ def test_without_a_session_there_is_text(run_cells):
 
 
 def test_an_unknown_word_is_named(run_cells):
-    assert run_cells("%oomguard rapport")[0][0].text == "%oomguard: 'rapport' is not known; accepted: report\n"
+    said = run_cells("%oomguard rapport")[0][0].text
+    assert said == "%oomguard: 'rapport' is not known; accepted: vars, report, or nothing\n"

@@ -155,6 +155,9 @@ void name_file(uint64_t n, const char* path, const char* label) noexcept {
 
 void interpreter_ends() noexcept {}
 void trim() noexcept {}
+void set_budget(int64_t bytes) noexcept { log_line("budget %lld", static_cast<long long>(bytes)); }
+int64_t take_peak() noexcept { return 0; }
+void allow_notices() noexcept {}
 
 void surfaced(uint64_t n, const char* where) noexcept {
   record::RefusalRecord& slot = g_refusals[n % kSlots];
@@ -203,6 +206,8 @@ OOMGUARD_TEST_EXPORT void fake_set_alarm(int thread) {
   oomguard::g_alarm_thread = thread;
   oomguard::g_alarm = oomguard::record_refusal(0, oomguard::record::RequestKind::kTouch, thread);
 }
+
+OOMGUARD_TEST_EXPORT void fake_notice() { oomguard::python::show_notice_soon(); }
 
 OOMGUARD_TEST_EXPORT void* malloc(size_t bytes) {
   if (oomguard::refuse(bytes, oomguard::record::RequestKind::kMalloc)) return nullptr;

@@ -1,7 +1,7 @@
 """Runs cells in a kernel and prints what each showed, as JSON. Usage: notebook.py < cells.json
 
-The kernel gets the variables of this process whose names begin with KERNEL_, without that prefix, and
-runs in the interpreter that NOTEBOOK_PYTHON names.
+The kernel gets the variables of this process whose names begin with KERNEL_, without that prefix,
+and runs in the interpreter that NOTEBOOK_PYTHON names.
 """
 
 import json

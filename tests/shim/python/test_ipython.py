@@ -260,17 +260,56 @@ def test_the_largest_variables_are_named(notebook):
     lines = cells[1].text("stdout").splitlines()
     assert lines[0].split() == ["Variable", "Type", "Size", "Memory"], cells[1]
     assert lines[1].split() == ["big", "bytearray", "0.3", "GiB", "owned"], cells[1]
-    assert lines[2].split() == ["view", "memoryview", "0.3", "GiB", "shared", "with", "big"], cells[1]
+    assert lines[2].split() == "view memoryview 0.3 GiB shared with big".split(), cells[1]
     assert lines[3].split() == ["rows", "list", "5", "MiB", "owned"], cells[1]
     status = cells[2].text("stdout").splitlines()
-    assert len(status) == 2 and "5.0 GiB of 6.0 GiB in use (container (/fake/group))" in status[0], status
+    assert len(status) == 2, status
+    assert "5.0 GiB of 6.0 GiB in use (container (/fake/group))" in status[0], status
     assert "refused so far: nothing" in status[1], status
     assert "'nonsense' is not known" in cells[3].text("stdout"), cells[3]
     assert "variables: big 0.3 GiB, rows 5 MiB\n" in cells[4].text("stderr"), cells[4]
 
 
+def test_a_cell_has_a_budget_of_its_own(notebook):
+    cells, told = notebook(
+        "%%oomguard --budget 4GiB\nkept = bytearray(b'x') * (200 << 20)\nimport asyncio\n"
+        "await asyncio.sleep(0.01)\n'value'",
+        "%%oomguard\n\n1 / 0",
+        "%%oomguard --budget nonsense\nprint('ran')",
+        "%%oomguard --other\nprint('ran')",
+        "del kept",
+    )
+    assert cells[0].text("execute_result") == "'value'", cells[0]
+    said = cells[0].text("stdout")
+    summary = (
+        r"oomguard: this kernel held at most 0\.[2-9] GiB; after the cell 0\.2 GiB more than "
+        r"before \(limit 4\.0 GiB\)\.\n$"
+    )
+    assert re.match(summary, said), cells[0]
+    budgets = [line for line in told if line.startswith("budget")]
+    assert budgets == ["budget 4294967296", "budget 0"], told
+    assert "ZeroDivisionError" in cells[1].text("error"), cells[1]
+    assert "----> 3 1 / 0" in cells[1].text("error"), cells[1]
+    assert "oomguard: this kernel held at most" in cells[1].text("stdout"), cells[1]
+    for cell in cells[2:4]:
+        assert "ran" not in cell.text("stdout").split() and "UsageError" in repr(cell), cell
+    assert cells[4].outputs == [], cells[4]
+
+
+def test_a_running_cell_hears_that_memory_gets_scarce(notebook):
+    cells, _ = notebook(
+        ALARM,
+        "shim.fake_notice()\nprint('ran')",
+    )
+    assert cells[1].text("stderr") == (
+        "oomguard: 5.0 GiB of 6.0 GiB in use, 0.9 GiB left before this cell is stopped "
+        "(see %oomguard vars)\n"
+    ), cells[1]
+    assert cells[1].text("stdout") == "ran\n", cells[1]
+
+
 def expect_frames_to_be_walked(run):
-    """In a debugger the frames of libraries are there, and empty; the person's own have their variables."""
+    """In a debugger the libraries' frames are there, and empty; the person's own are whole."""
     for text in (
         'raise RuntimeError("load failed") from e',
         "NameError: name 'path' is not defined",

@@ -66,7 +66,8 @@ def test_objects_are_looked_into_without_their_own_code(script):
         "class Slots:\n"
         "    __slots__ = ['a']\n"
         "slots = Slots(); slots.a = bytearray(MiB)\n"
-        "print(sizes(model=model, rows=rows, slots=slots, module=sys, function=sizes, kind=Model))\n"
+        "others = dict(module=sys, function=sizes, kind=Model)\n"
+        "print(sizes(model=model, rows=rows, slots=slots, **others))\n"
     )
     assert run.out == "{'model': 4.0, 'rows': 2.0, 'slots': 1.0}\n", run
 
@@ -106,7 +107,8 @@ def test_arrays_and_views(script, python, tmp_path):
         "mapped = np.memmap('weights', np.uint8, 'w+', shape=(5 * MiB,))\n"
         "wide = np.broadcast_to(np.ones(4), (MiB, 4))\n"
         "found, _ = survey(dict(a=a, half=a[::2], lone=lone, texts=texts, mapped=mapped,\n"
-        "                       wide=wide, both=(a, a[1:]), joined=np.frombuffer(bytes(3 * MiB))))\n"
+        "                       wide=wide, both=(a, a[1:]),\n"
+        "                       joined=np.frombuffer(bytes(3 * MiB))))\n"
         "for one in found.values():\n"
         "    print(one.name, one.type, *[round(size / MiB) for size in\n"
         "          (one.bytes, one.shared, one.file_bytes)], one.shared_with)\n"
@@ -130,8 +132,9 @@ import torch
 weight = torch.ones(2 * MiB)
 model = torch.nn.Linear(1024, 1024)
 model(torch.ones(1024)).sum().backward()
-found, _ = survey(dict(weight=weight, rows=weight.view(2, -1)[1], model=model, tied=[weight, weight],
-                       skeleton=torch.empty(1 << 40, device='meta'), array=weight.numpy(),
+found, _ = survey(dict(weight=weight, rows=weight.view(2, -1)[1], model=model,
+                       tied=[weight, weight], array=weight.numpy(),
+                       skeleton=torch.empty(1 << 40, device='meta'),
                        state={'a': torch.ones(MiB), 'b': torch.ones(MiB)}))
 for one in found.values():
     print(one.name, round(one.bytes / MiB), round(one.shared / MiB), one.shared_with)
@@ -159,10 +162,10 @@ def test_tensors_by_their_storage(notebook_python, guarded, tmp_path):
 PANDAS = """
 import numpy as np, pandas as pd
 raw = np.ones((MiB, 2))
+words = ['x' * 100 + str(i) for i in range(50_000)]
 found, _ = survey(dict(raw=raw, df=pd.DataFrame({'a': np.ones(MiB), 'b': np.arange(MiB)}),
                        column=pd.Series(np.ones(MiB), index=np.arange(MiB) * 2),
-                       words=pd.DataFrame({'w': pd.Series(['x' * 100 + str(i) for i in range(50_000)],
-                                                          dtype=object)}),
+                       words=pd.DataFrame({'w': pd.Series(words, dtype=object)}),
                        frame_of_raw=pd.DataFrame(raw, copy=False)))
 for one in found.values():
     print(one.name, one.type, round(one.bytes / MiB), round(one.shared / MiB), one.shared_with)
@@ -199,18 +202,21 @@ def test_other_kernels_have_their_notebooks_name(script, tmp_path):
     (tmp_path / "kernel.py").write_text(source)
     environment = dict(os.environ, JPY_SESSION_NAME="/home/me/eda.ipynb")
     environment.pop("LD_PRELOAD", None)
-    arguments = [sys.executable, tmp_path / "kernel.py", "ipykernel_launcher", "-f", tmp_path / "k.json"]
+    arguments = [sys.executable, tmp_path / "kernel.py", "ipykernel_launcher", "-f", "k.json"]
     with subprocess.Popen([str(one) for one in arguments], env=environment, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE) as kernel:
         kernel.stdout.readline()
         run = script(
             "import oomguard, time\n"
             "kernels = oomguard._load('kernels')\n"
-            "found = [one for one in kernels.others() if one.pid == %d or one.name == 'eda.ipynb']\n"
+            "found = kernels.others()\n"
+            "found = [one for one in found if one.pid == %d or one.name == 'eda.ipynb']\n"
             "kernels.look_idle(found, time.monotonic())\n"
-            "for one in found: print(one.pid, one.name, one.bytes >> 20 >= 20, one.same_limit, one.idle)\n"
+            "for one in found:\n"
+            "    print(one.pid, one.name, one.bytes >> 20 >= 20, one.same_limit, one.idle)\n"
             "print(oomguard._load('magics').name_kernels('held: x, %%s %d 21 MiB'\n"
             "      %% found[0].process_name()))\n" % (kernel.pid, kernel.pid)
         )
         kernel.stdin.close()
-    assert run.out == "%d eda.ipynb True True True\nheld: x, eda.ipynb (idle) 21 MiB\n" % kernel.pid, run
+    said = "%d eda.ipynb True True True\nheld: x, eda.ipynb (idle) 21 MiB\n" % kernel.pid
+    assert run.out == said, run
