@@ -76,7 +76,7 @@ probe::Config Gate::probe_config() const noexcept {
 
 void Gate::set_budget(Bytes bytes) noexcept {
   budget_.store(bytes);
-  cached_.forget();
+  cached_.outdate();
   drop_credit();
 }
 
@@ -141,7 +141,6 @@ bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe
                         int64_t now_ns, probe::Reading* reading,
                         probe::Headroom* headroom) noexcept {
   const Bytes spent = cached_.spent();
-  const Bytes budget = budget_.load();
   if (!eyes.read(depth, reading)) {
     count_fault();
     return false;
@@ -167,9 +166,6 @@ bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe
   const Bytes room = (left - busy) / 2;
   const bool cheap_only_says_less = depth == probe::Depth::kCheap && room <= 0;
   cached_.set(spent, room, cheap_only_says_less ? 0 : now_ns + reading_valid_ns(room, cpus_));
-  // A budget that was set meanwhile: whoever set it forgets the answer, or it is forgotten here.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (budget_.load() != budget) cached_.forget();
   // A cheap answer errs to the safe side. What is on the disk instead is no room.
   incident.look(now_ns, headroom->bytes - spill::in_file() >= reserve());
   return true;
@@ -214,7 +210,8 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
                   request.size <= kSmallInGrace);
     out->line = out->small ? now_lines.small : now_lines.large;
     if (request.kind == record::RequestKind::kFileWrite) out->line = std::max(out->line, reserve() / 8);
-    if (request.kind == record::RequestKind::kFork) {
+    const bool is_fork = request.kind == record::RequestKind::kFork;
+    if (is_fork) {
       out->small = true;
       out->line = std::max(now_lines.small, reserve() / (incident.grace() ? 4 : 2));
     }
@@ -229,6 +226,8 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
     if (values_.overcommit == options::Overcommit::kRefuse && !out->small) {
       out->in_flight = ledger.untouched(now_ns, residency) + others.in_flight;
     }
+    // What others ask for may be refused to them, and what they got they may leave unfilled.
+    if (is_fork) out->pending = out->in_flight = 0;
     const Bytes room = headroom - request.size - out->line - out->pending - out->in_flight;
     if (room < 0 && depth == probe::Depth::kFull && out->small) {
       const Bytes taken = dip(request, headroom, now_ns);

@@ -51,6 +51,20 @@ TEST_F(LentHooks, FreeGivesTheSpaceBack) {
   });
 }
 
+// Giving it back waits for the disk, and the watchdog has no time where memory is about to run out.
+TEST_F(LentHooks, InHasteTheDiskKeepsWhatWasFreed) {
+  expect_guarded([](Raw& raw) {
+    raw.watch(false);
+    char* block = lent_block(raw);
+    free(block);
+    raw.run([] { tend(true); });
+    EXPECT_TRUE(active());
+    EXPECT_LT(in_file(), kMiB) << "it is memory of nobody";
+    raw.run([] { tend(false); });
+    EXPECT_FALSE(active());
+  });
+}
+
 TEST_F(LentHooks, ABlockThatGrowsIsCopied) {
   expect_guarded([](Raw& raw) {
     char* block = lent_block(raw);
