@@ -143,6 +143,9 @@ Situation Escalation::see(const Look& look) noexcept {
   seen.growing = look.tide.grows();
   seen.ours = (look.tide.ours(others.growth) && look.tide.recent() >= others.largest_growth) ||
               (seen.growing && look.now_ns < acts_until_ns_);
+  // It stalls for as long as what it grew by is remembered, and then this process, which grows by a
+  // page now and then, would seem to be the one.
+  if (others.ends) seen.ours = false;
   seen.raises = may_raise();
   // Blocks that are lent stand in the ledger as before, and need nothing.
   seen.filling = look.tide.filling() ||
