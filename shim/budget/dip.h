@@ -17,7 +17,8 @@ inline constexpr int64_t kDipSlice = 4096;         // taken at once: the kernel 
 // What stays free whatever happens: page tables, stacks, pages of files that are written, none of which a
 // request asks for.
 inline constexpr int64_t kDipLine = 1024 * 1024;
-inline constexpr int64_t kBottomLine = 256 * 1024;  // with less the kernel's next page may be its reason to kill
+// With less the kernel's next page may be its reason to kill.
+inline constexpr int64_t kBottomLine = 256 * 1024;
 
 struct Dip {
   int64_t left;

@@ -35,7 +35,6 @@ constexpr int64_t kTendingNs = 1000 * kMs;
 constexpr Bytes kRoomToTend = 128 * kMiB;
 constexpr int64_t kStandNs = 400 * kMs;    // for the one that is to act: longer than its own stall
 constexpr int64_t kMostStandNs = 1'200 * kMs;  // while one is about to end, or the next page is too much
-constexpr Bytes kNoRoom = 2 * kMiB;
 constexpr int64_t kOwnTurnNs = 20 * kMs;
 constexpr Bytes kRoomAgain = 8 * kMiB;     // beyond the line
 constexpr Bytes kLeastLent = kMiB;
@@ -311,7 +310,7 @@ void Escalation::stand(Look* look, Bytes line) noexcept {
     const int64_t stood_ns = look->now_ns - since_ns;
     // Where each stands for another one, the first of them acts.
     const bool own_turn = !others.goes_on && !others.stands_before && stood_ns >= kOwnTurnNs;
-    const bool late = stood_ns >= (look->headroom < kNoRoom ? kMostStandNs : kStandNs);
+    const bool late = stood_ns >= (look->headroom < look::kRoomToOpen ? kMostStandNs : kStandNs);
     waits = others.ends ? stood_ns < kMostStandNs : !own_turn && !late;
   }
   look->standing = false;

@@ -210,11 +210,6 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
                   request.size <= kSmallInGrace);
     out->line = out->small ? now_lines.small : now_lines.large;
     if (request.kind == record::RequestKind::kFileWrite) out->line = std::max(out->line, reserve() / 8);
-    const bool is_fork = request.kind == record::RequestKind::kFork;
-    if (is_fork) {
-      out->small = true;
-      out->line = std::max(now_lines.small, reserve() / (incident.grace() ? 4 : 2));
-    }
     // What a neighbour is about to fill is not a small request's to answer for.
     if (out->small) others.pending = others.in_flight = 0;
     out->neighbours = others.pending + others.in_flight;
@@ -226,8 +221,12 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
     if (values_.overcommit == options::Overcommit::kRefuse && !out->small) {
       out->in_flight = ledger.untouched(now_ns, residency) + others.in_flight;
     }
-    // What others ask for may be refused to them, and what they got they may leave unfilled.
-    if (is_fork) out->pending = out->in_flight = 0;
+    if (request.kind == record::RequestKind::kFork) {
+      out->small = true;
+      out->line = std::max(now_lines.small, reserve() / (incident.grace() ? 4 : 2));
+      // What others ask for may be refused to them, and what they got they may leave unfilled.
+      out->neighbours = out->pending = out->in_flight = 0;
+    }
     const Bytes room = headroom - request.size - out->line - out->pending - out->in_flight;
     if (room < 0 && depth == probe::Depth::kFull && out->small) {
       const Bytes taken = dip(request, headroom, now_ns);

@@ -37,7 +37,7 @@ struct Lines {
 };
 
 // `blind`: growth that can happen between two looks of the watchdog. `bystander`: somebody else on the
-// same limit is growing; its small requests are no danger and are not the ones to refuse, but for the last. `only_c`: no
+// same limit is growing; its small requests are no danger and are the last to refuse. `only_c`: no
 // interpreter builds an exception from what is left, and none can be sent instead: who comes too near is
 // ended (announced_end_line), so small requests have to stop earlier.
 constexpr Lines lines(Bytes reserve, Bytes blind, bool grace, bool bystander, bool only_c = false) {

@@ -14,11 +14,9 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kRefreshNs = 500 * kMs;
-// An open file is kernel memory that the group is charged for. Where nothing is left this thread would be
-// the one that calls the OOM killer, and while another's victim is on its way out (out of the list of
-// processes, its pages not yet uncharged) the next one is found here: seen in 3 of 120 runs beside an
-// unguarded process that died of its growth.
-constexpr Bytes kRoomToOpen = 2 * kMiB;
+// Where nothing is left, and another's victim is on its way out (out of the list of processes, its pages
+// not yet uncharged), opening a file found the next one: seen in 3 of 120 runs beside an unguarded process
+// that died of its growth.
 constexpr int64_t kLongestPutOffNs = 5000 * kMs;
 constexpr int64_t kTextNs = 2000 * kMs;
 constexpr int64_t kKillersNs = 30'000 * kMs;

@@ -9,8 +9,6 @@ namespace oomguard::budget::timeline {
 namespace {
 
 constexpr int64_t kQuietEveryNs = 500'000'000;
-// A new page in memory is charged to the group.
-constexpr Bytes kRoomForPage = 2 * kMiB;
 constexpr size_t kPageBytes = 4096;
 constexpr size_t kPages = (record::kTimelineSamples * sizeof(record::SampleRecord)) / kPageBytes + 1;
 
@@ -100,7 +98,7 @@ bool add(const Look& look, bool changed) noexcept {
   g_last.spill_bytes = spill::in_file();
   g_last.live_sampled_bytes = header.live_sampled_bytes.load(std::memory_order_relaxed);
   g_last.refusals = header.refusals.load(std::memory_order_relaxed);
-  g_has_room = look.headroom > kRoomForPage;
+  g_has_room = look.headroom > look::kRoomToOpen;
   g_timeline.add(session::view(), g_last, may_write);
   return true;
 }

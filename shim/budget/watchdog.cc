@@ -29,10 +29,9 @@ constexpr Bytes kNear = 512 * kMiB;
 constexpr int64_t kForgetAfterNs = 10'000 * kMs;
 constexpr size_t kKeptSessions = 64;
 constexpr Bytes kKeptBytes = 256 * kMiB;
-// What a death is explained by. Each opens files, which the last page of a group may not go into.
+// What a death is explained by. Each opens files.
 constexpr int64_t kCountKillsNs = 2'000 * kMs;
 constexpr int64_t kCountMachineKillsNs = 32'000 * kMs;
-constexpr Bytes kRoomToCount = 2 * kMiB;
 
 constinit RawThread g_thread;
 constinit std::atomic<bool> g_allowed{false};
@@ -71,7 +70,7 @@ void write_sample(const Look& look, bool changed) {
 
 void count_kills(const Look& look, Counting* counting) {
   record::FlightHeader& header = session::file()->header;
-  if (look.headroom < kRoomToCount || !record::is_in_file(header)) return;
+  if (look.headroom < look::kRoomToOpen || !record::is_in_file(header)) return;
   if (counting->kills_ns != 0 && look.now_ns - counting->kills_ns < kCountKillsNs) return;
   const bool machine =
       counting->machine_ns == 0 || look.now_ns - counting->machine_ns >= kCountMachineKillsNs;

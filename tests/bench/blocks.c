@@ -3,16 +3,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
+
+#include "processor_seconds.h"
 
 enum { kWindow = 16, kLeast = 64 << 10, kMost = 4 << 20, kPage = 4096 };
-
-static double processor_seconds(void) {
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-         1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-}
 
 int main(int argc, char** argv) {
   const long count = argc > 1 ? atol(argv[1]) : 3000;

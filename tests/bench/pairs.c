@@ -4,7 +4,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
+
+#include "processor_seconds.h"
 
 enum { kWindow = 1000 };
 static long pairs_per_thread;
@@ -27,13 +28,6 @@ static void* churn(void* seed) {
   for (int slot = 0; slot < kWindow; ++slot) free(window[slot]);
   free(window);
   return NULL;
-}
-
-static double processor_seconds(void) {
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-         1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
 int main(int argc, char** argv) {

@@ -150,13 +150,33 @@ def _last_json(text):
     return {}
 
 
-class DiskWatch(threading.Thread):
+class Watch(threading.Thread):
+    """Looks, again and again, while its block runs."""
+
+    def __init__(self, pause_s):
+        super().__init__(daemon=True)
+        self.pause_s, self.over = pause_s, threading.Event()
+
+    def run(self):
+        while not self.over.wait(self.pause_s):
+            self.look()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
+
+
+class DiskWatch(Watch):
     """The most that unlinked files in a folder took on the disk, of all processes of a group. The
     library's file is open in a descriptor table of its own thread."""
 
     def __init__(self, group, folder):
-        super().__init__(daemon=True)
-        self.group, self.folder, self.most, self.over = group, folder, 0, threading.Event()
+        super().__init__(0.05)
+        self.group, self.folder, self.most = group, folder, 0
 
     def look(self):
         used = 0
@@ -169,18 +189,6 @@ class DiskWatch(threading.Thread):
                 except OSError:
                     pass  # closed meanwhile
         self.most = max(self.most, used)
-
-    def run(self):
-        while not self.over.wait(0.05):
-            self.look()
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.join()
 
 
 def run(argv, limit_bytes, guarded, timeout_s, watch_disk=False, **extra):

@@ -2,7 +2,6 @@
 import pathlib
 import queue
 import re
-import threading
 import time
 
 import cgroup
@@ -72,21 +71,12 @@ class Kernel:
         self.group.remove()
 
 
-class Peak(threading.Thread):
+class Peak(harness.Watch):
     """The most RssAnon of a process, looked at every 10 ms."""
 
     def __init__(self, pid):
-        super().__init__(daemon=True)
-        self.pid, self.bytes, self.over = pid, 0, threading.Event()
+        super().__init__(0.01)
+        self.pid, self.bytes = pid, 0
 
-    def run(self):
-        while not self.over.wait(0.01):
-            self.bytes = max(self.bytes, anonymous_bytes(self.pid))
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.join()
+    def look(self):
+        self.bytes = max(self.bytes, anonymous_bytes(self.pid))

@@ -71,6 +71,14 @@ class FixtureTree {
     stat_v2(group, 0, 0);
   }
   void v2_root() { write("/sys/fs/cgroup/cgroup.procs", ""); }
+  // This process is in /p/g, which may have 100 MiB and has 60; /p has no limit.
+  void v2_process_in_a_group(const std::string& high = "max") {
+    v2_mount();
+    cgroup("0::/p/g\n");
+    v2_root();
+    v2_group("/p", "max", 80 * kMiB);
+    v2_group("/p/g", std::to_string(100 * kMiB), 60 * kMiB, high);
+  }
   void stat_v2(const std::string& group, Bytes inactive, Bytes active) {
     write("/sys/fs/cgroup" + group + "/memory.stat",
           "anon 4096\nfile 0\nfile_mapped 0\ninactive_anon 1\nactive_anon 2\ninactive_file " +

@@ -71,11 +71,7 @@ TEST(KillCounts, TheMachinesIsFoundInItsLongList) {
 
 TEST(KillCounts, GroupsAreReadFromTheInnermostOut) {
   FixtureTree tree;
-  tree.v2_mount();
-  tree.cgroup("0::/p/g\n");
-  tree.v2_root();
-  tree.v2_group("/p", "max", 80 * kMiB);
-  tree.v2_group("/p/g", std::to_string(100 * kMiB), 60 * kMiB, std::to_string(70 * kMiB));
+  tree.v2_process_in_a_group(std::to_string(70 * kMiB));
   tree.write("/sys/fs/cgroup/p/g/memory.events.local", "oom 1\noom_kill 2\n");
   static constinit Probe probe;
   Config config;

@@ -23,11 +23,7 @@ static_assert(std::is_trivially_destructible_v<Probe>);
 class ProbeTest : public testing::Test {
  protected:
   void SetUp() override {
-    tree_.v2_mount();
-    tree_.cgroup("0::/p/g\n");
-    tree_.v2_root();
-    tree_.v2_group("/p", "max", 80 * kMiB);
-    tree_.v2_group("/p/g", std::to_string(100 * kMiB), 60 * kMiB);
+    tree_.v2_process_in_a_group();
   }
   void open(Budget budget = {}) {
     Config config;

@@ -19,11 +19,7 @@ constexpr const char* kBoot = "/proc/sys/kernel/random/boot_id";
 class EndingTest : public testing::Test {
  protected:
   void SetUp() override {
-    tree_.v2_mount();
-    tree_.cgroup("0::/p/g\n");
-    tree_.v2_root();
-    tree_.v2_group("/p", "max", 80 * kMiB);
-    tree_.v2_group("/p/g", std::to_string(100 * kMiB), 60 * kMiB);
+    tree_.v2_process_in_a_group();
     tree_.write(kEvents, "oom 1\noom_kill 2\noom_group_kill 0\n");
     tree_.write(kBoot, "0123456789ab-cdef-fedc-ba98-76543210\n");
     tree_.write("/proc/vmstat", "oom_kill 5\n");
