@@ -1,5 +1,6 @@
 """Memory under `oomguard.limit`, in a group that has more. Prints one JSON line."""
 import json
+import time
 
 import oomguard
 
@@ -8,6 +9,7 @@ MIB = 1 << 20
 
 def grow():
     """MiB that could be had before the refusal, in pieces."""
+    time.sleep(0.5)  # the refusal before is over, and the share of the reserve that it opened closed again
     held = []
     try:
         while True:
