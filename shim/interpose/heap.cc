@@ -125,9 +125,11 @@ void* realloc_any(void* old, size_t size) noexcept {
 
 void* realloc_sampled(void* old, size_t size) noexcept {
   if (size == 0 || size > kMostToMove || spill::has_lent()) return nullptr;
+  const size_t usable = real.malloc_usable_size(old);
+  if (usable == 0) return nullptr;  // an allocator that does not say: only its realloc can copy
   void* block = sampled_block(size);
   if (block == nullptr) return nullptr;
-  memcpy(block, old, std::min(real.malloc_usable_size(old), size));
+  memcpy(block, old, std::min(usable, size));
   real.free(old);
   return block;
 }

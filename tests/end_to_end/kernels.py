@@ -39,6 +39,9 @@ class Kernel:
         return self.manager.provisioner.process.pid
 
     def restart(self, now):
+        # What a dead kernel had sent would make wait_for_ready take the subscription for connected again.
+        while self.client.iopub_channel.msg_ready():
+            self.client.get_iopub_msg(timeout=1)
         self.manager.restart_kernel(now=now)
         self.client.wait_for_ready(timeout=60)
 

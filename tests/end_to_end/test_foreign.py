@@ -125,7 +125,7 @@ def efence():
 def test_electric_fence_before_and_behind_the_library(order):
     preload = order.format(efence=efence(), library=harness.library())
     run = harness.run([harness.main_python(), PROGRAM, "bytearrays"], LIMIT, True, 60, LD_PRELOAD=preload,
-                      EF_ALLOW_MALLOC_0="1")
+                      EF_ALLOW_MALLOC_0="1", OOMGUARD_SAMPLE="64KiB")
     assert run.finished.status == 0 and run.oom_kills == 0, run
     assert run.result["exception"] in RAISED, run
     first = preload.startswith(efence())
