@@ -20,11 +20,12 @@ setup_browser
 OOMGUARD_VENV=$(setup_main_venv) || fail_before_tests 2
 OOMGUARD_VENV_TRANSFORMERS4=$(setup_transformers4_venv) || OOMGUARD_VENV_TRANSFORMERS4=
 OOMGUARD_VENV_FOREIGN=$(setup_foreign_venv) || OOMGUARD_VENV_FOREIGN=
+OOMGUARD_VENV_LAB=$(setup_lab_venv) || OOMGUARD_VENV_LAB=
 OOMGUARD_NOTEBOOKS=$(setup_notebooks | paste -sd:)
 OOMGUARD_PYTHONS=$(setup_interpreters | paste -sd:)
 OOMGUARD_BUILD=$(setup_build) || fail_before_tests 1
 export OOMGUARD_BUILD OOMGUARD_VENV OOMGUARD_VENV_TRANSFORMERS4 OOMGUARD_VENV_FOREIGN \
-  OOMGUARD_NOTEBOOKS OOMGUARD_PYTHONS
+  OOMGUARD_VENV_LAB OOMGUARD_NOTEBOOKS OOMGUARD_PYTHONS
 
 folders=("$@")
 results=$OOMGUARD_BUILD/results

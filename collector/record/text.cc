@@ -97,7 +97,7 @@ void put_request(LineBuffer* out, const Facts& facts) {
     out->text("; limit ");
     put_bytes(out, facts.unit, facts.limit->limit_bytes);
     out->text(" (");
-    put_limit_name(out, *facts.limit);
+    put_brief_limit_name(out, *facts.limit);
     out->text("), ");
     put_bytes(out, facts.unit, in_use_bytes(*facts.limit));
     out->text(" in use");
@@ -258,6 +258,24 @@ void put_limit_name(LineBuffer* out, const LevelRecord& level) {
   if (level.path[0] != '\0') out->text(" ").name(level.path);
 }
 
+const char* brief_path(const char* path) {
+  constexpr size_t kMost = 40;
+  const char* last = strrchr(path, '/');
+  return strlen(path) > kMost && last != nullptr ? last : path;
+}
+
+void put_brief_limit_name(LineBuffer* out, const LevelRecord& level) {
+  char path[sizeof(level.path)];
+  memcpy(path, level.path, sizeof(path));
+  path[sizeof(path) - 1] = '\0';
+  const char* brief = brief_path(path);
+  if (!is_group(level) || brief == path) {
+    put_limit_name(out, level);
+  } else {
+    out->text("container …").name(brief, sizeof(path));
+  }
+}
+
 void put_module(LineBuffer* out, const char* module, size_t capacity) {
   for (const KnownModule& known : kKnownModules) {
     if (strncmp(module, known.stem, strlen(known.stem)) != 0) continue;
@@ -322,7 +340,7 @@ size_t render_note(const FlightHeader& header, const RefusalRecord& refusal, cha
     line.text(" of ");
     put_bytes(&line, facts.unit, facts.limit->limit_bytes);
     line.text(" in use (");
-    put_limit_name(&line, *facts.limit);
+    put_brief_limit_name(&line, *facts.limit);
     line.text(")");
   }
   line.text("; held: ");

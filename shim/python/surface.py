@@ -88,13 +88,11 @@ def refusal_of(exception):
 def named_in(exception, newest):
     """Several threads of a pool were refused: the one whose size the exception's text names, else 0.
 
-    torch says how many bytes it asked for. Only refusals of the newest one's incident are looked at.
+    torch says how many bytes it asked for. What came before one that was shown was handled.
     """
-    found = bridge.refusal(newest) if newest else None
-    if found is None:
-        return 0
-    text, incident, number = str(exception)[:4096], found["incident"], newest
-    while found is not None and found["incident"] == incident:
+    text, number = str(exception)[:4096], newest
+    found = bridge.refusal(number) if number else None
+    while found is not None and not found["surfaced"]:
         if str(found["request_bytes"]) in text:
             return number
         number -= 1

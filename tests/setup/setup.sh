@@ -9,6 +9,7 @@
 #   setup_transformers4_venv     the same torch beside transformers 4.46.3
 #   setup_foreign_venv           libraries with allocators of their own (orjson, pyarrow, memray ...)
 #   setup_notebooks              older versions of IPython and ipykernel, an interpreter a line
+#   setup_lab_venv               JupyterLab, for a test in a browser
 #   setup_profilers_venv         memory profilers, for tests/bench/profilers.sh
 #   setup_interpreters           one small environment per CPython 3.9 to 3.13 found
 #   setup_build [TARGET...]      configures and builds into build/run (release preset)
@@ -52,7 +53,7 @@ setup_debian_packages() {
   }
 }
 
-# A browser for the tests of the HTML report, which skip where there is none.
+# A browser for the tests of the HTML report and of JupyterLab, which skip where there is none.
 setup_browser() {
   command -v chromium >/dev/null && command -v chromedriver >/dev/null && return 0
   ((EUID == 0)) && command -v dpkg-query >/dev/null || return 0
@@ -148,6 +149,12 @@ setup_foreign_venv() {
   local python
   python=$(setup_find_python 3.11) || return 2
   setup_venv foreign "$python" "$setup_requirements/requirements-foreign.txt"
+}
+
+setup_lab_venv() {
+  local python
+  python=$(setup_find_python 3.11) || return 2
+  setup_venv lab "$python" "$setup_requirements/requirements-lab.txt"
 }
 
 setup_profilers_venv() {

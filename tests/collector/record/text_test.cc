@@ -176,6 +176,8 @@ TEST_F(Text, NotesARefusalInOneLine) {
       "oomguard refused 1.5 GiB; 5.4 GiB of 6.0 GiB in use (container /sys/fs/cgroup/memory/x); "
       "held: this process 5.2 GiB, other processes on the same limit: python 812 0.2 GiB; more: "
       "oomguard report --last");
+  strcpy(limit().path, "/sys/fs/cgroup/user.slice/user-1000.slice/app.slice/lab.scope");
+  EXPECT_NE(note().find(" in use (container …/lab.scope); "), std::string::npos) << note();
   refusal().kind = static_cast<uint32_t>(RequestKind::kTouch);
   EXPECT_EQ(note().find("oomguard: memory granted earlier was being filled; 5.4 GiB of"), 0u);
 }

@@ -1,34 +1,16 @@
 """A headless Chromium, driven by selenium; its tests skip where one of both is missing."""
 
-import os
-import shutil
-
+import chromium
 import pytest
 import report_file
-
-# A machine that is busy takes long to start a browser; nothing is measured.
-START_S = 120
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    from selenium.webdriver.chrome.service import Service
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no chromium and chromedriver (Debian: chromium, chromium-driver)")
-    options = selenium.ChromeOptions()
-    options.binary_location = chromium
-    profile = tmp_path_factory.mktemp("browser")
-    for argument in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-                     "--force-device-scale-factor=1", f"--user-data-dir={profile}"):
-        options.add_argument(argument)
-    if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")  # Chromium does not start as root with it
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    window = selenium.Chrome(service=Service(driver), options=options)
-    window.set_page_load_timeout(START_S)
+    reason = chromium.why_unavailable()
+    if reason:
+        pytest.skip(reason)
+    window = chromium.start(tmp_path_factory.mktemp("browser"))
     yield window
     window.quit()
 
@@ -86,7 +68,7 @@ class Page:
     def wait(self, expression):
         from selenium.webdriver.support.ui import WebDriverWait
 
-        WebDriverWait(self.window, START_S).until(lambda _: self.run(expression))
+        WebDriverWait(self.window, chromium.START_S).until(lambda _: self.run(expression))
 
     def find(self, selector):
         from selenium.webdriver.common.by import By
