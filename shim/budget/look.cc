@@ -102,7 +102,7 @@ void read_growth(Look* look) {
   const Bytes under = std::max<Bytes>(0, line - look->headroom);
   if (tree::may_share_pages()) look->copies.update(tree::faulted_bytes(), memory, needed(*look));
   look->tide.update(memory + gate.file_growth() + look->copies.total(), needed(*look),
-                    gate.granted_total() + look->returned, is_short, under, look->now_ns);
+                    gate.granted_total() + look->returned, is_short, under, look->in_flight, look->now_ns);
   if (look->tide.moved()) look->moved_ns = look->now_ns;
   if (!look->tide.still()) look->quiet_ns = look->now_ns;
   if (near(look->headroom) && look->tide.moved()) {

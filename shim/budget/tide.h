@@ -14,9 +14,15 @@ class Tide {
  public:
   // `own`: private and shared memory of this process; `needed`: of everybody on the binding limit;
   // `granted`: everything that requests got; `is_short`: memory is short; `under`: by how much less is
-  // left than large requests must leave, 0 where it is not.
+  // left than large requests must leave, 0 where it is not; `in_flight`: of what was granted, what is still
+  // being filled.
   constexpr void update(Bytes own, Bytes needed, Bytes granted, bool is_short, Bytes under,
-                        int64_t now_ns) {
+                        Bytes in_flight, int64_t now_ns) {
+    if (at_ns_ == 0) {  // what was granted before the first look, and filled after it
+      granted_.update(granted - in_flight, now_ns);
+      granted_slow_.update(granted - in_flight, now_ns);
+    }
+    in_flight_ = in_flight;
     const int64_t passed_ns = now_ns - at_ns_;
     // A file in memory counts when the call that made it grow has ended: at once, where the limit saw
     // it grow over that time.
@@ -33,11 +39,12 @@ class Tide {
     granted_.update(granted, now_ns);
     own_brief_.update(own, now_ns);
     needed_brief_.update(needed, now_ns);
+    granted_brief_.update(granted, now_ns);
     own_slow_.update(own, now_ns);
     needed_slow_.update(needed, now_ns);
     granted_slow_.update(granted, now_ns);
     // What was granted a moment ago is still to be filled.
-    if (!is_short || !was_short_) start_ = {own, needed, granted - granted_.recent()};
+    if (!is_short || !was_short_) start_ = {own, needed, granted - std::max(granted_.recent(), in_flight)};
     was_short_ = is_short;
     if (under == 0) {
       under_ = {own, needed, granted};
@@ -87,9 +94,13 @@ class Tide {
   }
   // What the gate granted before leaves the line for large requests: what grows under it, and was not
   // granted since, was announced by nobody, however much was granted a moment ago.
+  // Nor what grows in a moment in which nothing was granted and nothing granted is being filled: requests of
+  // before were freed again, and count in full (a process copies its pages after a fork).
   constexpr bool sinking() const {
-    return std::min(own_now_ - under_.own, needed_now_ - under_.needed) -
-               (granted_now_ - under_.granted) >= kSinks;
+    const Bytes under = std::min(own_now_ - under_.own, needed_now_ - under_.needed);
+    const Bytes brief = std::min({under, own_brief_.recent(), needed_brief_.recent()});
+    return under - (granted_now_ - under_.granted) >= kSinks ||
+           (in_flight_ == 0 && brief - granted_brief_.recent() >= kSinks);
   }
   // It goes on growing.
   constexpr bool grows() const { return own_brief_.recent() >= 4 * kGoesOn; }
@@ -137,6 +148,7 @@ class Tide {
   Bytes needed_now_ = 0;
   Bytes granted_now_ = 0;
   Bytes pace_per_ms_ = 0;
+  Bytes in_flight_ = 0;
   bool still_ = false;
   bool was_short_ = false;
   bool was_under_ = false;
@@ -147,6 +159,7 @@ class Tide {
   Growth granted_{2 * kWindowNs};
   Growth own_brief_{kBriefNs};
   Growth needed_brief_{kBriefNs};
+  Growth granted_brief_{2 * kBriefNs};
   Growth own_slow_{kSlowNs};
   Growth needed_slow_{kSlowNs};
   Growth granted_slow_{2 * kSlowNs};

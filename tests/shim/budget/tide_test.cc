@@ -16,7 +16,7 @@ class TideTest : public testing::Test {
     needed_ += own + others;
     granted_ += granted;
     now_ns_ += ns;
-    tide_.update(own_, needed_, granted_, short_, under_, now_ns_);
+    tide_.update(own_, needed_, granted_, short_, under_, in_flight_, now_ns_);
   }
   void steps(int count, Bytes own, Bytes others, Bytes granted) {
     for (int i = 0; i < count; ++i) step(own, others, granted);
@@ -25,6 +25,7 @@ class TideTest : public testing::Test {
   Tide tide_;
   bool short_ = true;
   Bytes under_ = 0;  // the line for large requests
+  Bytes in_flight_ = 0;
   Bytes own_ = 100 * kMiB;
   Bytes needed_ = 300 * kMiB;
   Bytes granted_ = 0;
@@ -139,6 +140,28 @@ TEST_F(TideTest, WhatWasGrantedJustBeforeMemoryBecameShortIsAnnounced) {
   EXPECT_TRUE(tide_.creeping()) << "more than that";
 }
 
+TEST_F(TideTest, WhatIsStillToBeFilledWhenTheFirstLookOrTheShortageComesIsAnnounced) {
+  tide_ = Tide{};
+  short_ = false;
+  in_flight_ = 60 * kMiB;
+  step(0, 0, 500 * kMiB);
+  in_flight_ = 0;
+  steps(12, 5 * kMiB, 0, 0);
+  EXPECT_FALSE(tide_.filling());
+  EXPECT_FALSE(tide_.creeping());
+
+  step(0, 0, 60 * kMiB);
+  in_flight_ = 60 * kMiB;
+  steps(1000, 0, 0, 0);
+  short_ = true;
+  steps(12, 5 * kMiB, 0, 0);
+  EXPECT_TRUE(tide_.filling()) << "it was granted long ago";
+  steps(1000, 0, 0, 0);
+  EXPECT_FALSE(tide_.creeping());
+  steps(1, 3 * kMiB, 0, 0);
+  EXPECT_TRUE(tide_.creeping());
+}
+
 TEST_F(TideTest, ShrinkingIsNoGrowth) {
   steps(10, -5 * kMiB, 0, 0);
   EXPECT_EQ(tide_.recent(), 0);
@@ -164,6 +187,20 @@ TEST_F(TideTest, WhatSinksUnderTheLineWasAnnouncedByNobodyWhateverWasGrantedBefo
   under_ = 0;
   step(0, 0, 0);
   EXPECT_FALSE(tide_.sinking()) << "above it again";
+}
+
+// Its pages are copied after a fork: what was granted under the line before was freed again.
+TEST_F(TideTest, WhatGrowsInAMomentWithoutARequestSinksHoweverMuchWasGrantedBefore) {
+  under_ = kMiB;
+  step(kMiB, 0, kMiB);
+  steps(10, 0, 0, 20 * kMiB);  // and freed
+  steps(16, 2 * kMiB, 0, 0);
+  EXPECT_FALSE(tide_.sinking()) << "it may be those";
+  steps(4, 2 * kMiB, 0, 0);
+  EXPECT_TRUE(tide_.sinking());
+  in_flight_ = kMiB;
+  steps(1, 2 * kMiB, 0, 0);
+  EXPECT_FALSE(tide_.sinking()) << "it may be the rest of a block";
 }
 
 TEST_F(TideTest, OnlyWhatOfAStepLiesUnderTheLineSinks) {
