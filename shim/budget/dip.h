@@ -19,6 +19,8 @@ inline constexpr int64_t kDipSlice = 4096;         // taken at once: the kernel 
 inline constexpr int64_t kDipLine = 1024 * 1024;
 // With less the kernel's next page may be its reason to kill.
 inline constexpr int64_t kBottomLine = 256 * 1024;
+// What the kernel reclaims meanwhile is gone with the next few pages: only from here on it is away from it.
+inline constexpr int64_t kOffBottom = 2 * kDipLine;
 
 struct Dip {
   int64_t left;

@@ -120,8 +120,8 @@ Situation Escalation::see(const Look& look) noexcept {
   seen.counters_lag = Bytes{gate.cpus()} * 256 * 1024;
   seen.per_look = look.per_look();
   seen.per_delivery = look.tide.grown_in(kDeliveryNs);
-  if (seen.headroom >= kBottomLine) at_bottom_since_ns_ = 0;
-  else if (at_bottom_since_ns_ == 0) at_bottom_since_ns_ = look.now_ns;
+  if (seen.headroom >= kOffBottom) at_bottom_since_ns_ = 0;
+  else if (at_bottom_since_ns_ == 0 && seen.headroom < kBottomLine) at_bottom_since_ns_ = look.now_ns;
   seen.at_bottom_ns = at_bottom_since_ns_ != 0 ? look.now_ns - at_bottom_since_ns_ : 0;
   seen.lent = spill::active();
   if (seen.lent) {

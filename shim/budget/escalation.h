@@ -24,7 +24,7 @@ struct Situation {
   bool filling = false;    // growth that no request announced
   bool creeping = false;   // the same, slow: more than noise only since memory is short
   bool raises = true;      // an exception can reach the program
-  int64_t at_bottom_ns = 0;  // for how long next to nothing has been left (kBottomLine)
+  int64_t at_bottom_ns = 0;  // since next to nothing was left (kBottomLine), and never kOffBottom after that
   bool lendable = false;   // lending may help
   bool grew_since_lending = true;
   // Pages that are lent.

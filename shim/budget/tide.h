@@ -52,6 +52,7 @@ class Tide {
       under_.own = std::max(under_.own, own - under);
       under_.needed = std::max(under_.needed, needed - under);
     }
+    under_.own = std::min(under_.own, own);  // it let go of what its children hold as well
     was_under_ = under != 0;
   }
 

@@ -203,6 +203,20 @@ TEST_F(TideTest, WhatGrowsInAMomentWithoutARequestSinksHoweverMuchWasGrantedBefo
   EXPECT_FALSE(tide_.sinking()) << "it may be the rest of a block";
 }
 
+// The limit had nothing of it.
+TEST_F(TideTest, PagesThatAChildHoldsAsWellAndThatAreUnmappedHideNoGrowthUnderTheLine) {
+  under_ = kMiB;
+  step(kMiB, 0, 0);
+  step(-25 * kMiB, 25 * kMiB, 0);
+  steps(3, kMiB, 0, 0);
+  EXPECT_FALSE(tide_.sinking());
+  step(kMiB, 0, 0);
+  EXPECT_TRUE(tide_.sinking());
+  step(-25 * kMiB, 0, 0);  // this it had
+  steps(5, 4 * kMiB, 0, 0);
+  EXPECT_FALSE(tide_.sinking());
+}
+
 TEST_F(TideTest, OnlyWhatOfAStepLiesUnderTheLineSinks) {
   under_ = 3 * kMiB;
   step(40 * kMiB, 0, 0);
