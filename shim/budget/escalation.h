@@ -134,7 +134,7 @@ constexpr Steps next_steps(const Situation& seen) {
     // No request got it there: threads and processes that together touch what nobody asks for.
     const bool at_bottom = seen.growing && seen.at_bottom_ns >= kAtBottomNs;
     steps.end = !steps.lend && (!seen.raises || at_bottom);
-    if (steps.end) steps.line = seen.raises ? kBottomLine : announced_end_line(seen);
+    if (steps.end) steps.line = seen.raises ? kDipLine : announced_end_line(seen);
     return steps;
   }
   if (!seen.lendable) {

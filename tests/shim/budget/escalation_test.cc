@@ -92,7 +92,7 @@ TEST(EscalationTest, WhoStaysAtTheBottomAndGrowsIsEnded) {
   EXPECT_FALSE(next_steps(seen).end) << "an exception lets go of something";
   seen.at_bottom_ns = kAtBottomNs;
   EXPECT_TRUE(next_steps(seen).end);
-  EXPECT_EQ(next_steps(seen).line, kBottomLine);
+  EXPECT_EQ(next_steps(seen).line, kDipLine);
   seen.growing = false;
   EXPECT_FALSE(next_steps(seen).end);
 }
