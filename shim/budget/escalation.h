@@ -25,6 +25,7 @@ struct Situation {
   bool creeping = false;   // the same, slow: more than noise only since memory is short
   bool raises = true;      // an exception can reach the program
   int64_t at_bottom_ns = 0;  // since next to nothing was left (kBottomLine), and never kOffBottom after that
+  int64_t unanswered_ns = 0;  // since the last exception was sent, as long as it was not raised
   bool lendable = false;   // lending may help
   bool grew_since_lending = true;
   // Pages that are lent.
@@ -132,7 +133,8 @@ constexpr Steps next_steps(const Situation& seen) {
     if (seen.headroom >= announced_end_line(seen)) return steps;
     steps.lend = seen.lendable && seen.grew_since_lending;
     // No request got it there: threads and processes that together touch what nobody asks for.
-    const bool at_bottom = seen.growing && seen.at_bottom_ns >= kAtBottomNs;
+    const bool is_late = seen.headroom < std::min(kDipLine, seen.per_look) && seen.unanswered_ns >= kAtBottomNs;
+    const bool at_bottom = seen.growing && (seen.at_bottom_ns >= kAtBottomNs || is_late);
     steps.end = !steps.lend && (!seen.raises || at_bottom);
     if (steps.end) steps.line = seen.raises ? kDipLine : announced_end_line(seen);
     return steps;

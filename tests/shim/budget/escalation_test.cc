@@ -97,6 +97,20 @@ TEST(EscalationTest, WhoStaysAtTheBottomAndGrowsIsEnded) {
   EXPECT_FALSE(next_steps(seen).end);
 }
 
+TEST(EscalationTest, WhoGrowsPastAnExceptionThatDoesNotArriveIsEndedBeforeTheNextLookComesTooLate) {
+  Situation seen = small_group(kMiB / 2);
+  seen.growing = true;
+  seen.per_look = kMiB;
+  EXPECT_FALSE(next_steps(seen).end);
+  seen.unanswered_ns = kAtBottomNs;
+  EXPECT_TRUE(next_steps(seen).end);
+  seen.per_look = kMiB / 4;
+  EXPECT_FALSE(next_steps(seen).end);
+  seen.per_look = 4 * kMiB;
+  seen.headroom = kMiB;
+  EXPECT_FALSE(next_steps(seen).end);
+}
+
 TEST(EscalationTest, GrowthThroughTheGateIsLentAtTheEndAndEndedWhereNoExceptionCanArrive) {
   Situation seen = small_group(3 * kMiB);
   seen.lendable = true;
