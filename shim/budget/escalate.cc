@@ -123,8 +123,9 @@ Situation Escalation::see(const Look& look) noexcept {
   if (seen.headroom >= kOffBottom) at_bottom_since_ns_ = 0;
   else if (at_bottom_since_ns_ == 0 && seen.headroom < kBottomLine) at_bottom_since_ns_ = look.now_ns;
   seen.at_bottom_ns = at_bottom_since_ns_ != 0 ? look.now_ns - at_bottom_since_ns_ : 0;
-  const int64_t sent_ns = gate.alarm.sent_ns();
-  if (sent_ns > gate.alarm.handled_ns()) seen.unanswered_ns = look.now_ns - sent_ns;
+  if (const int64_t sent_ns = gate.alarm.sent_ns(); sent_ns != 0) seen.unanswered_ns = look.now_ns - sent_ns;
+  // Its last frees write to pages that a child holds as well, and it answers nothing any more.
+  if (gate.finishing()) seen.unanswered_ns = kAtBottomNs;
   seen.lent = spill::active();
   if (seen.lent) {
     seen.in_file = spill::in_file();
