@@ -4,6 +4,8 @@
 #include <ctime>
 #include <memory>
 
+#include "collector/record/ending.h"
+#include "collector/record/reader.h"
 #include "collector/record/sessions.h"
 #include "tools/command/exit_status.h"
 #include "tools/command/option_flags.h"
@@ -24,6 +26,10 @@ struct SessionsArguments {
   std::vector<std::string> names;
   record::Keep keep;
   std::string bytes;
+  int32_t pid = 0;
+  int status = 0;
+  int signal = 0;
+  bool asked = false;
 };
 
 std::string local_time(int64_t seconds) {
@@ -108,6 +114,31 @@ Result<int> prune(const SessionsArguments& arguments) {
   return kOk;
 }
 
+// The newest session of a process that is over, as its parent saw it.
+Result<int> ended(const SessionsArguments& arguments) {
+  const auto directory = folder(arguments);
+  if (!directory) return directory.error();
+  const auto sessions = record::list_sessions(*directory);
+  if (!sessions) return sessions.error();
+  const auto at = std::find_if(sessions->begin(), sessions->end(), [&](const auto& session) {
+    return session.pid == arguments.pid;
+  });
+  const std::string process = "process " + std::to_string(arguments.pid);
+  if (at == sessions->end()) return Error{process + " has no session in " + *directory, kFailed};
+  const auto header = record::read_header(at->path);
+  if (!header) return header.error();
+  if (record::is_running(**header)) return Error{process + " is running", kFailed};
+  record::Ending ending;
+  ending.has_wait_status = true;
+  ending.wait_status = arguments.signal != 0 ? arguments.signal : arguments.status << 8;
+  ending.asked = arguments.asked;
+  record::put_end(header->get(), ending);
+  if (!record::write_end(at->path, **header)) {
+    return Error{at->path + " cannot be written, or says already how it ended", kFailed};
+  }
+  return kOk;
+}
+
 }  // namespace
 
 std::vector<Verb> add_sessions(CLI::App& parent) {
@@ -135,6 +166,18 @@ std::vector<Verb> add_sessions(CLI::App& parent) {
       ->option_text("D [30]");
   pruning->add_option("--bytes", pruned->bytes, "How much disk they may take together")
       ->option_text("SIZE [1GiB]");
+  auto* ending = group->add_subcommand(
+      "ended", "For whoever started a process and saw its end: put that into its session");
+  auto end = add(ending, ended);
+  ending->add_option("PID", end->pid, "The process")->required();
+  auto* signal = ending->add_option("--signal", end->signal, "The signal that ended it")
+                     ->check(CLI::Range(1, 64))
+                     ->option_text("N");
+  ending->add_option("--status", end->status, "Its exit status")
+      ->check(CLI::Range(0, 255))
+      ->option_text("N [0]")
+      ->excludes(signal);
+  ending->add_flag("--asked", end->asked, "It was wanted: nothing is to be explained");
   add(group, list);  // last: what is done where none of the others was named
   return verbs;
 }

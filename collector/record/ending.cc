@@ -36,6 +36,12 @@ bool may_write(int fd, const EndRecord& end) {
          (end.has_wait_status != 0 && there.has_wait_status == 0);
 }
 
+// Its process is gone: nobody else writes to it.
+bool write_asked(int fd) {
+  const auto asked = static_cast<uint32_t>(EndState::kAsked);
+  return write_at(fd, &asked, sizeof asked, offsetof(FlightHeader, end_state));
+}
+
 }  // namespace
 
 void put_end(FlightHeader* header, const Ending& ending, const std::string& root) {
@@ -52,6 +58,10 @@ void put_end(FlightHeader* header, const Ending& ending, const std::string& root
   const size_t length = std::min(ending.sender_name.size(), sizeof end.sender_name - 1);
   memcpy(end.sender_name, ending.sender_name.data(), length);
   end.sender_name[length] = '\0';
+  const auto state = static_cast<EndState>(header->end_state.load());
+  if (ending.asked && state == EndState::kRunning) {
+    header->end_state = static_cast<uint32_t>(EndState::kAsked);
+  }
   for (uint32_t i = 0; i < header->group_count; ++i) {
     header->groups[i].end = end_of(header->groups[i], i == 0, root);
   }
@@ -65,6 +75,9 @@ bool write_end(const std::string& path, const FlightHeader& header) {
     good = write_at(
         fd, &header.groups[i].end, sizeof(KillCountRecord),
         offsetof(FlightHeader, groups) + i * sizeof(GroupRecord) + offsetof(GroupRecord, end));
+  }
+  if (static_cast<EndState>(header.end_state.load()) == EndState::kAsked) {
+    good = good && write_asked(fd);
   }
   // Last: what it speaks of is there.
   good = good && write_at(fd, &header.end, sizeof(EndRecord), offsetof(FlightHeader, end));

@@ -15,6 +15,7 @@ struct Ending {
   int wait_status = 0;
   int sender_pid = 0;  // of the signal that ended it; 0 unknown
   std::string sender_name;
+  bool asked = false;  // whoever started it wanted it to end
 };
 
 // Reads what the counters are now into a header whose process is gone. `root` is put before each

@@ -17,9 +17,9 @@ def anonymous_bytes(pid):
 
 
 class Kernel:
-    """Guarded. `extra`: variables of its environment."""
+    """Guarded, by its environment or a provisioner. `extra`: variables of its environment."""
 
-    def __init__(self, sessions, limit_bytes=harness.SMALL_LIMIT, **extra):
+    def __init__(self, sessions, limit_bytes=harness.SMALL_LIMIT, provisioner=None, **extra):
         from jupyter_client import KernelManager
         from jupyter_client.kernelspec import KernelSpec
         self.group = cgroup.MemoryGroup(limit_bytes)
@@ -28,8 +28,12 @@ class Kernel:
         self.manager._kernel_spec = KernelSpec(
             argv=["/bin/sh", "-c", join, "sh", str(harness.main_python()), "-m",
                   "ipykernel_launcher", "-f", "{connection_file}"],
-            display_name="guarded", language="python")
-        self.manager.start_kernel(env=harness.guarded_environment(sessions, **extra))
+            display_name="guarded", language="python",
+            metadata={} if provisioner is None else {"kernel_provisioner": provisioner})
+        environment = harness.guarded_environment(sessions, **extra)
+        if provisioner is not None:
+            del environment["LD_PRELOAD"]
+        self.manager.start_kernel(env=environment)
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)

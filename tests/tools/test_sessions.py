@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import time
 
@@ -126,3 +127,23 @@ def test_a_session_that_cannot_be_read_is_listed_with_the_reason(tool, sessions)
     assert "\x1b" not in result.stdout
     assert tool("sessions", "remove", "5-6").returncode == 0
     assert os.listdir(sessions) == []
+
+
+def test_whoever_saw_the_end_of_a_process_can_say_it(tool, library, python, sessions):
+    with Running(tool, library, python) as pid:
+        result = tool("sessions", "ended", pid, "--status", "0")
+        assert result.returncode == 1 and f"process {pid} is running" in result.stderr
+        os.kill(pid, signal.SIGKILL)
+    name = named(sessions, pid)
+    assert tool("sessions", "ended", pid, "--signal", "9").returncode == 0
+    assert "SIGKILL" in tool("report", name).stdout
+    result = tool("sessions", "ended", pid, "--status", "1")
+    assert result.returncode == 1 and "says already how it ended" in result.stderr
+
+    with Running(tool, library, python) as pid:
+        os.kill(pid, signal.SIGKILL)
+    name = named(sessions, pid)
+    assert tool("sessions", "ended", pid, "--signal", "9", "--asked").returncode == 0
+    assert re.search(rf"^ *{name} .* ended ", tool("sessions").stdout, re.MULTILINE)
+    result = tool("sessions", "ended", "1", "--status", "0")
+    assert result.returncode == 1 and "process 1 has no session in " in result.stderr
