@@ -4,6 +4,10 @@
 #include <linux/futex.h>
 #include <sched.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include "collector/probe/syscall.h"
 
 namespace oomguard::budget {
@@ -111,6 +115,10 @@ void RawThread::run() noexcept {
 }
 
 bool RawThread::start(Body body) noexcept {
+#if defined(__SANITIZE_ADDRESS__)
+  // In a forked child the frames of the parent's thread are still marked.
+  __asan_unpoison_memory_region(g_stack, sizeof g_stack);
+#endif
   stop_.store(0, std::memory_order_release);
   body_ = body;
   unsigned char* thread_pointer = g_thread_block + sizeof g_thread_block / 2;

@@ -17,6 +17,11 @@
 
 #include "tests/collector/symbolize/sample.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+// libdw keeps some bytes of a damaged file.
+extern "C" const char* __lsan_default_suppressions() { return "leak:libdw\n"; }
+#endif
+
 namespace oomguard::symbolize {
 namespace {
 
