@@ -25,11 +25,11 @@ struct Site {
   uint32_t index = 0;              // in the file: the same in each reading of a session
   uint32_t python_node = 0;
   uint32_t native_node = 0;
-  int64_t live_bytes = 0;
+  int64_t live_bytes = 0;          // and there
   int64_t live_blocks = 0;
   int64_t allocated_bytes = 0;
   int64_t allocated_blocks = 0;
-  int64_t untouched_bytes = 0;
+  int64_t untouched_bytes = 0;     // live, and not there at the newest look
   int64_t refused_bytes = 0;       // live and there when a request was refused last
 };
 

@@ -140,13 +140,14 @@ void SectionReader::read_sites() {
     site.index = i;
     site.python_node = record.python_node;
     site.native_node = record.native_node;
-    site.live_bytes = share(record.live_bytes.load(), &left[0]);
     site.live_blocks = share(record.live_blocks.load(), &left[1]);
     site.allocated_bytes = share(record.allocated_bytes.load(), &left[2]);
     site.allocated_blocks = share(record.allocated_blocks.load(), &left[3]);
-    site.untouched_bytes = share(record.untouched_bytes.load(), &left[4]);
+    const int64_t live_bytes = share(record.live_bytes.load(), &left[0]);
+    site.untouched_bytes = std::min(share(record.untouched_bytes.load(), &left[4]), live_bytes);
+    site.live_bytes = live_bytes - site.untouched_bytes;
     site.refused_bytes = share(record.refused_bytes.load(), &left[5]);
-    if (site.live_bytes != 0 || site.allocated_bytes != 0) flight_->sites_.push_back(site);
+    if (live_bytes != 0 || site.allocated_bytes != 0) flight_->sites_.push_back(site);
   }
 }
 

@@ -16,6 +16,7 @@
 #include "shim/budget/timeline.h"
 #include "shim/budget/tree.h"
 #include "shim/core/session.h"
+#include "shim/trace/holders.h"
 
 namespace oomguard::budget::watchdog {
 namespace {
@@ -54,7 +55,12 @@ void forget_old_sessions(int64_t now_ns) {
   record::forget_uneventful(gate.values().directory, kKeptSessions, kKeptBytes);
 }
 
+// Between two, and only after memory moved.
+constexpr int64_t kNoteUntouchedNs = 1'000 * kMs;
+
 struct Counting {
+  int64_t untouched_ns = 0;
+  int64_t moved_ns = 0;
   int64_t kills_ns = 0;
   int64_t machine_ns = 0;
 };
@@ -79,6 +85,17 @@ void count_kills(const Look& look, Counting* counting) {
   if (machine) counting->machine_ns = look.now_ns;
 }
 
+void note_untouched(const Look& look, bool changed, Counting* counting) {
+  if (changed) counting->moved_ns = look.now_ns;
+  // Looks at pages take what a refusal has no time for.
+  if (look.headroom < gate.reserve() || counting->moved_ns <= counting->untouched_ns ||
+      look.now_ns - counting->untouched_ns < kNoteUntouchedNs) {
+    return;
+  }
+  trace::note_untouched(look.now_ns, look::pages());
+  counting->untouched_ns = look.now_ns;
+}
+
 // One look; returns how long to sleep.
 int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing, Counting* counting) {
   session::show_due_report(true);
@@ -100,6 +117,7 @@ int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing, Counting*
   escalation->act(look, changed);
   write_sample(*look, changed);
   thrashing->look(*look);
+  note_untouched(*look, changed, counting);
   count_kills(*look, counting);
   forget_old_sessions(look->now_ns);
   return look->pause_ns;

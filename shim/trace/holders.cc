@@ -19,7 +19,8 @@ namespace {
 using record::Section;
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr size_t kQuietLooks = 512;
+constexpr size_t kQuietLooks = 512;           // of about 15 us
+constexpr size_t kQuietLooksMeanwhile = 64;
 constexpr uint32_t kDeepest = 512;  // of a stack; for damaged ones, since nodes only lead outwards
 constexpr size_t kLines = 2048;
 constexpr int kMostWaits = 50;  // of 0.1 ms
@@ -130,10 +131,10 @@ void name(const record::View& view, const Line& line, record::HolderRecord* out)
   copy_text(out->function, sizeof out->function, view.strings + frame.function);
 }
 
-void update_untouched(int64_t now_ns, const probe::Residency* pages) noexcept {
-  if (pages != nullptr) budget::ledger.look_at_quiet(kQuietLooks, now_ns, *pages);
+void update_untouched() noexcept {
   sites::reset_untouched();
-  for (size_t slot = 0; slot < budget::Ledger::slots(); ++slot) {
+  size_t slot = budget::ledger.incomplete_from(0);
+  for (; slot < budget::Ledger::slots(); slot = budget::ledger.incomplete_from(slot + 1)) {
     budget::Block block;
     if (!budget::ledger.at(slot, &block) || block.site == 0 || block.touched_bytes < 0) continue;
     // As the block's weight stands for more than itself, so does what of it is missing.
@@ -161,7 +162,8 @@ Holders largest_holders(int64_t now_ns, const probe::Residency* pages, record::H
                         uint32_t capacity) noexcept {
   Holders found;
   if (!begin()) return found;
-  update_untouched(now_ns, pages);
+  if (pages != nullptr) budget::ledger.look_at_quiet(kQuietLooks, now_ns, *pages);
+  update_untouched();
   memset(g_lines, 0, sizeof g_lines);
   const record::View& view = session::view();
   found.attributed_bytes = sum_up(view);
@@ -175,6 +177,13 @@ Holders largest_holders(int64_t now_ns, const probe::Residency* pages, record::H
   }
   g_busy.store(false, std::memory_order_release);
   return found;
+}
+
+void note_untouched(int64_t now_ns, const probe::Residency& pages) noexcept {
+  if (g_busy.exchange(true, std::memory_order_acquire)) return;
+  budget::ledger.look_at_quiet(kQuietLooksMeanwhile, now_ns, pages);
+  update_untouched();
+  g_busy.store(false, std::memory_order_release);
 }
 
 void prepare_holders() noexcept {

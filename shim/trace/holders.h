@@ -26,6 +26,10 @@ struct Holders {
 Holders largest_holders(int64_t now_ns, const probe::Residency* pages, record::HolderRecord* out,
                         uint32_t capacity) noexcept;
 
+// Notes that at the sites between refusals, for who reads the session meanwhile: looks at the pages of a few
+// dozen blocks. Callable from the raw thread.
+void note_untouched(int64_t now_ns, const probe::Residency& pages) noexcept;
+
 // Once at start. Not needed in a forked child.
 void prepare_holders() noexcept;
 // In fork's child: a thread that was at it is not there.

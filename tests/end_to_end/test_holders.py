@@ -4,6 +4,7 @@ import math
 import pathlib
 import resource
 import subprocess
+import time
 
 import pytest
 
@@ -55,6 +56,45 @@ def test_estimates_agree_with_the_truth(python, disk):
             continue
         # Each sample stands for about the mean: three standard deviations of a sum of such.
         assert abs(live[name] - bytes_) <= 3 * math.sqrt(MEAN * bytes_), (name, truth, live)
+
+
+FILLS_LATER = """
+import sys, numpy
+def ask(): return numpy.empty(96 << 20, numpy.uint8)
+def fill(): return bytearray(b"x" * (40 << 20))
+later, now = ask(), fill()
+print(flush=True)
+sys.stdin.readline()
+later.fill(1)
+print(flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_what_was_asked_for_and_not_filled_is_not_held(disk):
+    program = pathlib.Path(disk) / "later.py"
+    program.write_text(FILLS_LATER)
+    process = subprocess.Popen([harness.command(), "run", "--dir", disk, "--", harness.main_python(), program],
+                               text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def wait_for(holds):
+        process.stdout.readline()
+        session = next((pathlib.Path(disk) / "sessions").iterdir()).stem
+        end = time.monotonic() + 30
+        while True:
+            live = live_by_function(report_of(disk, session), "later.py")
+            if holds(live.get("ask", 0) / MIB, live.get("fill", 0) / MIB):
+                return
+            assert time.monotonic() < end, live
+            time.sleep(0.3)
+
+    try:
+        wait_for(lambda later, now: later < 4 and 39 < now < 41)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        wait_for(lambda later, now: 95 < later < 97 and 39 < now < 41)
+    finally:
+        process.communicate("\n", timeout=30)
 
 
 GROWS = """

@@ -17,11 +17,11 @@ namespace oomguard::tools {
 
 // Bytes and blocks are estimates from samples; blocks of 1 MiB or more are exact.
 struct Held {
-  int64_t live_bytes = 0;
+  int64_t live_bytes = 0;       // and filled
   int64_t live_blocks = 0;
   int64_t allocated_bytes = 0;  // since the start, also what was freed since
   int64_t allocated_blocks = 0;
-  int64_t untouched_bytes = 0;  // of the live ones: granted, and not filled yet
+  int64_t untouched_bytes = 0;  // granted, live, and not filled yet
   int64_t refused_bytes = 0;    // live and filled when a request was refused last
   Held& operator+=(const Held& other);
 };

@@ -3,7 +3,7 @@ const views = [["merged", "Merged"], ["python", "Python"], ["native", "Native"]]
 // What a process that ends frees on its way is not in the file's last numbers.
 const heldWhen = report.session.state === "running" ? "held now" : "held when seen last";
 const measures = [
-  ["refused_bytes", "held at the refusal"], ["live_bytes", heldWhen], ["untouched_bytes", "held, not filled yet"],
+  ["refused_bytes", "held at the refusal"], ["live_bytes", heldWhen], ["untouched_bytes", "granted, not filled yet"],
   ["allocated_bytes", "allocated since the start"]
 ];
 
