@@ -116,6 +116,17 @@ void read_thread_name(int32_t thread_id, char* out, size_t capacity) noexcept {
   out[got] = '\0';
 }
 
+// Of a refusal of the same incident, a moment ago. None where another thread is still writing it.
+trace::Holders holders_of(const record::FlightFile& flight, uint64_t number, uint64_t incident,
+                          record::HolderRecord (&out)[record::kHolderSlots]) noexcept {
+  const record::RefusalRecord& before = flight.refusals[(number - 1) % record::kRefusalSlots];
+  if (before.sequence.load(std::memory_order_acquire) != number || before.incident != incident) return {};
+  const trace::Holders holders = {before.holder_count, before.attributed_bytes};
+  memcpy(out, before.holders, sizeof out);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return before.sequence.load(kRelaxed) == number ? holders : trace::Holders{};
+}
+
 }  // namespace
 
 uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
@@ -162,11 +173,7 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   fill_blocks(detailed ? judgement.pages : nullptr, now_ns, &out);
   out.neighbour_count = 0;
   trace::Holders holders;
-  const record::RefusalRecord& before = flight.refusals[(number + record::kRefusalSlots - 2) % record::kRefusalSlots];
-  if (!detailed && before.incident == refusal.incident) {  // a moment ago: the same lines
-    holders = {before.holder_count, before.attributed_bytes};
-    memcpy(out.holders, before.holders, sizeof out.holders);
-  }
+  if (!detailed) holders = holders_of(flight, number - 1, refusal.incident, out.holders);
   // Where nothing is left this must not be what touches a page that is not there.
   if (detailed && trace::enabled() && judgement.headroom.bytes >= kRoomForLines) {
     holders = trace::largest_holders(now_ns, judgement.pages, out.holders, record::kHolderSlots);

@@ -47,6 +47,7 @@ class GateGroupTest : public testing::Test {
 };
 
 TEST_F(GateGroupTest, AForkLeavesHalfOfTheReserve) {
+  OOMGUARD_SKIP_UNDER_TSAN();
   in_group([] {
     const auto fork_is_granted = [] {
       const Admission admission(record::RequestKind::kFork, kMiB, interpreter_caller());

@@ -63,7 +63,7 @@ TEST_F(NativeStackPlaces, AThreadWithASmallStack) {
 }
 
 TEST_F(NativeStackPlaces, AThreadOnMemoryOfItsOwn) {
-  Fenced memory(256 * 1024);
+  Fenced memory(1024 * 1024);
   pthread_attr_t attributes;
   ASSERT_EQ(pthread_attr_init(&attributes), 0);
   ASSERT_EQ(pthread_attr_setstack(&attributes, memory.start(), memory.size()), 0);
