@@ -44,19 +44,29 @@ if ((${#folders[@]} == 0)); then
     --output-junit "$results/ctest.xml" </dev/null | tail -n 200
 fi
 
+run_pytest() {  # NAME FOLDER [OPTION...]
+  local name=$1 folder=$2
+  shift 2
+  reports+=("$results/$name.xml")
+  echo "== $folder $*"
+  "$OOMGUARD_VENV/bin/python" -m pytest "$folder" "$@" -p no:cacheprovider -q -rs --timeout 300 \
+    -o verbosity_assertions=2 -o junit_family=xunit2 --junitxml "$results/$name.xml" </dev/null
+}
+
 for folder in "${folders[@]}"; do
   # A folder without Python tests has nothing to run.
   [[ -n $(find "$folder" -name 'test_*.py' -print -quit) ]] || continue
   name=$(basename "$folder")
-  # Two at once where the tests measure neither memory nor time.
+  # Two at once where tests measure neither memory nor time, or have memory groups of their own.
   case $folder in
-    tests/shim* | tests/tools* | tests/faults* | tests/foreign*) workers=(-n 2 --dist loadfile) ;;
-    *) workers=() ;;
+    tests/shim* | tests/tools* | tests/faults*) run_pytest "$name" "$folder" -n 2 --dist loadfile ;;
+    tests/foreign*) run_pytest "$name" "$folder" -n 2 --dist load ;;
+    tests/end_to_end*)
+      run_pytest "$name" "$folder" -n 2 --dist loadgroup -m "not alone"
+      run_pytest "$name-alone" "$folder" -m alone
+      ;;
+    *) run_pytest "$name" "$folder" ;;
   esac
-  reports+=("$results/$name.xml")
-  echo "== $folder"
-  "$OOMGUARD_VENV/bin/python" -m pytest "$folder" "${workers[@]}" -p no:cacheprovider -q -rs --timeout 300 -o verbosity_assertions=2 \
-    -o junit_family=xunit2 --junitxml "$results/$name.xml" </dev/null
 done
 
 "$OOMGUARD_VENV/bin/python" tests/setup/sum_results.py "${reports[@]}"

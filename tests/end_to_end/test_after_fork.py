@@ -3,6 +3,7 @@ import pytest
 
 import harness
 
+pytestmark = pytest.mark.alone
 PROGRAM = harness.PROGRAMS / "after_fork.py"
 
 

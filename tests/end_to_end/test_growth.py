@@ -8,6 +8,7 @@ import harness
 MAIN_CASES = ("bytearray", "dict", "list_of_str", "numpy_ones", "numpy_empty", "torch_ones",
               "threads")
 NO_TORCH_CASES = tuple(case for case in MAIN_CASES if case != "torch_ones")
+one_process = pytest.mark.xdist_group("growth")  # each bare run is made once
 
 
 @functools.lru_cache(None)
@@ -33,11 +34,13 @@ def check_guarded_survives(python, case):
     assert run.reached >= 0.90, run
 
 
+@one_process
 @pytest.mark.parametrize("case", MAIN_CASES)
 def test_bare_growth_is_killed(case):
     check_bare_is_killed(harness.main_python(), case)
 
 
+@one_process
 @pytest.mark.parametrize("case", MAIN_CASES)
 def test_guarded_growth_raises_and_lives_on(case):
     check_guarded_survives(harness.main_python(), case)
@@ -114,7 +117,7 @@ print(json.dumps({"class": ended_by.__module__ + "." + ended_by.__name__, "swall
 
 def test_a_loop_that_swallows_every_refusal_gets_what_is_no_exception():
     run = harness.run([harness.main_python(), "-c", SWALLOWS], harness.SMALL_LIMIT, guarded=True,
-                      timeout_s=60)
+                      timeout_s=200)
     assert run.finished.status == 0 and run.oom_kills == 0, run
     assert run.result["class"] == "oomguard.MemoryLimit" and not run.result["an_exception"], run
     assert run.result["swallowed"] >= 64 and run.result["alive"], run

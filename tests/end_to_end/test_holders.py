@@ -16,7 +16,7 @@ MEAN = 1 << 20  # twice --sample: on a busy machine the distance between samples
 
 def report_of(run_dir, *arguments):
     done = subprocess.run([harness.command(), "report", "--dir", run_dir, "--format", "json", *arguments],
-                          capture_output=True, text=True, timeout=60, check=True)
+                          capture_output=True, text=True, timeout=200, check=True)
     return json.loads(done.stdout)
 
 

@@ -10,6 +10,7 @@ import pytest
 import cgroup
 import harness
 
+pytestmark = pytest.mark.alone
 MIB = cgroup.MIB
 LIMIT = 200 * MIB
 LIMITS_ARE_READ_AGAIN_S = 1.5  # twice a second, on a busy machine

@@ -1,6 +1,9 @@
 """Lent pages come back where there is room again, in 600 MiB."""
 import cgroup
 import harness
+import pytest
+
+pytestmark = pytest.mark.alone
 
 
 def test_what_was_lent_comes_back_once_the_large_arrays_are_gone():

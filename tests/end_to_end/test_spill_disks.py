@@ -9,6 +9,7 @@ import pytest
 
 import harness
 
+pytestmark = pytest.mark.alone
 SCRIPT = harness.PROGRAMS / "on_disk.sh"
 SEARCH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 

@@ -11,6 +11,7 @@ import pytest
 import cgroup
 import harness
 
+pytestmark = pytest.mark.alone
 RAISES = ("two_empty", "two_read_first", "ten_threads", "random_fancy", "random_loop", "map_fill",
           "slow", "cow_child", "cow_parent", "private_file")
 FITS = ("exact_fit", "skeletons")
