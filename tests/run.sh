@@ -62,7 +62,8 @@ for folder in "${folders[@]}"; do
     tests/shim* | tests/tools* | tests/faults*) run_pytest "$name" "$folder" -n 2 --dist loadfile ;;
     tests/foreign*) run_pytest "$name" "$folder" -n 2 --dist load ;;
     tests/end_to_end*)
-      run_pytest "$name" "$folder" -n 2 --dist loadgroup -m "not alone"
+      # The files with models are in the second half: one worker's, one after the other.
+      run_pytest "$name" "$folder" -n 2 --dist worksteal -m "not alone"
       run_pytest "$name-alone" "$folder" -m alone
       ;;
     *) run_pytest "$name" "$folder" ;;

@@ -52,14 +52,6 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "alone: races the kernel; tests/run.sh runs it alone")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Of two tests that tests/run.sh runs at once, one at most loads the 19 B parameters."""
-    for item in items:
-        if "checkpoint" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("model"))
-
-
 def pytest_sessionfinish(session):
     if hasattr(session.config, "workeroutput"):  # pytest-xdist's, in a worker
         session.config.workeroutput["figures"] = harness.figures

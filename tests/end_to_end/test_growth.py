@@ -8,7 +8,6 @@ import harness
 MAIN_CASES = ("bytearray", "dict", "list_of_str", "numpy_ones", "numpy_empty", "torch_ones",
               "threads")
 NO_TORCH_CASES = tuple(case for case in MAIN_CASES if case != "torch_ones")
-one_process = pytest.mark.xdist_group("growth")  # each bare run is made once
 
 
 @functools.lru_cache(None)
@@ -34,13 +33,11 @@ def check_guarded_survives(python, case):
     assert run.reached >= 0.90, run
 
 
-@one_process
 @pytest.mark.parametrize("case", MAIN_CASES)
 def test_bare_growth_is_killed(case):
     check_bare_is_killed(harness.main_python(), case)
 
 
-@one_process
 @pytest.mark.parametrize("case", MAIN_CASES)
 def test_guarded_growth_raises_and_lives_on(case):
     check_guarded_survives(harness.main_python(), case)
