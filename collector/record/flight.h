@@ -20,13 +20,15 @@
 namespace oomguard::record {
 
 inline constexpr char kMagic[8] = {'O', 'O', 'M', 'F', 'L', 'I', 'T', '\n'};
-inline constexpr uint32_t kVersion = 3;
+inline constexpr uint32_t kVersion = 4;
 inline constexpr uint32_t kRefusalSlots = 64;   // a ring; an incident's first 64 stay until a later one
 inline constexpr uint32_t kBlockSlots = 10;     // the ten largest live blocks of a refusal
 inline constexpr uint32_t kNeighbourSlots = 8;  // the eight largest other processes of the group
 inline constexpr uint32_t kLevelSlots = 16;
 inline constexpr uint32_t kHolderSlots = 6;     // the six lines of code that hold most
 inline constexpr uint32_t kGroupSlots = 8;      // memory groups of the process, innermost first
+inline constexpr uint32_t kCellSlots = 32;      // a notebook's cells that were executed last
+inline constexpr uint32_t kNewestSlots = 16;    // the newest samples of what was asked for
 
 // Parts of the file, in the order of the header's table; the first follows the header.
 enum class Section : uint32_t {
@@ -191,6 +193,12 @@ struct EndRecord {
   char sender_name[16];
 };
 
+// By what name the code of a notebook's cell is known to the interpreter. Its slot is number % kCellSlots.
+struct CellRecord {
+  uint32_t number;                 // 0: empty
+  char file[60];                   // the end of its path
+};
+
 struct FlightHeader {
   char magic[8];
   uint32_t version;
@@ -233,6 +241,11 @@ struct FlightHeader {
   GroupRecord groups[kGroupSlots];
   EndRecord end;
   char notebook[256];              // a kernel's, by its server's name for it; "" else
+  char cell_source[1024];          // while `cell` is executed: its first lines, secrets masked; "" else
+  CellRecord cells[kCellSlots];
+  // A ring: the site (its index + 1) in the upper half, the KiB that the sample stands for in the lower.
+  std::atomic<uint64_t> newest[kNewestSlots];
+  std::atomic<uint64_t> newest_count;       // ever; the next goes into newest[newest_count % kNewestSlots]
   uint64_t file_bytes;             // of all sections; what layout.h is asked with
   std::atomic<int64_t> live_sampled_bytes;  // estimate over all sites (stacks.h)
   SectionRecord sections[kSectionCount];
@@ -261,6 +274,8 @@ static_assert(offsetof(FlightHeader, reread) % 8 == 0);
 static_assert(sizeof(GroupRecord) == 328);
 static_assert(offsetof(FlightHeader, boot_id) % 8 == 0);
 static_assert(sizeof(EndRecord) == 72);
+static_assert(sizeof(CellRecord) == 64);
+static_assert(offsetof(FlightHeader, cell_source) % 8 == 0);
 static_assert(sizeof(SectionRecord) == 24);
 static_assert(offsetof(FlightHeader, sections) % 8 == 0);
 static_assert(sizeof(FlightHeader) % 8 == 0);

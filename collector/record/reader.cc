@@ -84,6 +84,8 @@ void make_safe(FlightHeader* header) {
   for (GroupRecord& group : header->groups) end_string(group.path);
   end_string(header->end.sender_name);
   end_string(header->notebook);
+  end_string(header->cell_source);
+  for (CellRecord& cell : header->cells) end_string(cell.file);
   if (header->end_state.load() > static_cast<uint32_t>(EndState::kAsked)) {
     header->end_state = static_cast<uint32_t>(EndState::kRunning);
   }

@@ -4,6 +4,7 @@
 
 #include "shim/budget/gate.h"
 #include "shim/budget/relief.h"
+#include "shim/core/cells.h"
 #include "shim/core/copy_text.h"
 #include "shim/core/relatives.h"
 #include "shim/core/session.h"
@@ -193,8 +194,12 @@ void set_python(uint32_t major_minor, bool is_kernel, const char* connection_fil
   if (notebook != nullptr) copy_text(header.notebook, sizeof header.notebook, notebook);
 }
 
-void set_cell(uint32_t number) noexcept {
-  session::file()->header.cell.store(number, std::memory_order_relaxed);
+void set_cell(uint32_t number, const char* source) noexcept {
+  cells::begin(&session::file()->header, number, source);
+}
+
+void name_cell(uint32_t number, const char* file) noexcept {
+  cells::name(&session::file()->header, number, file);
 }
 
 void asked_to_end() noexcept {

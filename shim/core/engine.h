@@ -83,8 +83,10 @@ void interpreter_ends() noexcept;
 // Null: stays what it is. `notebook`: its server's name for it (JPY_SESSION_NAME).
 void set_python(uint32_t major_minor, bool is_kernel, const char* connection_file,
                 const char* notebook) noexcept;
-// A kernel executes the cell of that number; 0: none.
-void set_cell(uint32_t number) noexcept;
+// A kernel executes the cell of that number, whose source this is; 0: none.
+void set_cell(uint32_t number, const char* source) noexcept;
+// The code of that cell is known to the interpreter by this name.
+void name_cell(uint32_t number, const char* file) noexcept;
 // Its user or its server asked this process to end: what ends it now is nothing to explain.
 void asked_to_end() noexcept;
 const char* session_path() noexcept;   // the flight file, "" where none could be made

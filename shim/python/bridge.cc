@@ -238,8 +238,17 @@ PyObject* is_kernel(PyObject*, PyObject* args) noexcept {
 
 PyObject* cell(PyObject*, PyObject* args) noexcept {
   unsigned int number = 0;
-  if (!api.PyArg_ParseTuple(args, "I", &number)) return nullptr;
-  engine::set_cell(number);
+  const char* source = nullptr;
+  if (!api.PyArg_ParseTuple(args, "Iy", &number, &source)) return nullptr;
+  engine::set_cell(number, source);
+  return none();
+}
+
+PyObject* name_cell(PyObject*, PyObject* args) noexcept {
+  unsigned int number = 0;
+  const char* file = nullptr;
+  if (!api.PyArg_ParseTuple(args, "Iy", &number, &file)) return nullptr;
+  engine::name_cell(number, file);
   return none();
 }
 
@@ -286,7 +295,8 @@ constinit PyMethodDef kMethods[] = {
     {"end_privilege", end_privilege, kMethNoargs, "Once for each privilege()."},
     {"shell_started", shell_started, kMethVarargs, "A shell runs here: keep more for tracebacks."},
     {"is_kernel", is_kernel, kMethVarargs, "This process is a kernel with this connection file."},
-    {"cell", cell, kMethVarargs, "That cell is executed; 0: none is."},
+    {"cell", cell, kMethVarargs, "That cell, of this source, is executed; 0: none is."},
+    {"name_cell", name_cell, kMethVarargs, "A file stands for that cell."},
     {"asked", asked, kMethNoargs, "Its user or its server asked this process to end."},
     {"keep_frames", keep_frames, kMethVarargs, "--keep-frames was given."},
     {"session_path", session_path, kMethVarargs, "The session's file, or ''."},

@@ -12,6 +12,8 @@ import sys
 
 surface = load("surface")
 
+SOURCE_CHARACTERS = 1024  # of a cell, for who asks later what ran when the kernel died
+
 
 def find(own, name, path, target):
     """The real spec of IPython's shell, whose class is wrapped once the module has run."""
@@ -92,6 +94,7 @@ def wrap(shell_class):
 
     @functools.wraps(execute)
     async def run_code(self, code, *args, **kwargs):
+        name_cell(self, code.co_filename)
         # Only the person's own code is held to the small line: once a cell has run, what the shell
         # and the kernel do between cells may use the last bytes.
         if guard.cells:
@@ -99,7 +102,6 @@ def wrap(shell_class):
         else:
             bridge.shell_started()
         guard.cells = guard.running = True
-        guard.cell_numbers[code.co_filename] = self.execution_count
         try:
             return await execute(self, code, *args, **kwargs)
         finally:
@@ -109,11 +111,11 @@ def wrap(shell_class):
     @functools.wraps(run)
     async def run_cell_async(self, *args, **kwargs):
         if guard.connection and kwargs.get("store_history") and not kwargs.get("silent"):
-            begin_cell(self)
+            begin_cell(self, args[0] if args else kwargs.get("raw_cell"))
         try:
             result = await run(self, *args, **kwargs)
         finally:
-            bridge.cell(0)
+            bridge.cell(0, b"")
             end_budget()
         prepare(self, getattr(result, "error_in_exec", None))()
         return result
@@ -131,10 +133,23 @@ def end_budget():
             pass  # nowhere to print to
 
 
-def begin_cell(shell):
+def name_cell(shell, file):
+    """The code of a cell is about to run; the interpreter knows it by the name of a file."""
+    try:
+        known = cell_numbers(shell)
+        # IPython 7 counts when the cell has run, later ones before it does.
+        number = shell.execution_count if known is guard.cell_numbers else known.get(file)
+        if number is not None and guard.cell_numbers.get(file) != number:
+            guard.cell_numbers[file] = number
+            bridge.name_cell(number, os.fsencode(file))
+    except Exception:
+        pass  # reports call it "notebook cell"
+
+
+def begin_cell(shell, source):
     """A cell of the person's begins; with the first one it is told what this kernel replaces."""
     try:
-        bridge.cell(shell.execution_count)
+        bridge.cell(shell.execution_count, source[:SOURCE_CHARACTERS].encode(errors="replace"))
         if not guard.told:
             guard.told = True
             successor = load("successor")

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include <algorithm>
+
 #include "collector/record/append.h"
 #include "collector/record/own_code.h"
 #include "shim/core/session.h"
@@ -229,6 +231,10 @@ void count_allocated(uint32_t site, int64_t bytes, int64_t blocks) noexcept {
   if (record == nullptr) return;
   record->allocated_bytes.fetch_add(bytes, kRelaxed);
   record->allocated_blocks.fetch_add(blocks, kRelaxed);
+  record::FlightHeader& header = session::view().header();
+  const uint64_t kib = std::min<uint64_t>(static_cast<uint64_t>(bytes) >> 10, UINT32_MAX);
+  header.newest[header.newest_count.fetch_add(1, kRelaxed) % record::kNewestSlots].store(
+      uint64_t{site} << 32 | kib, kRelaxed);
 }
 
 void reset_untouched() noexcept {

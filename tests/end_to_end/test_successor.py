@@ -5,7 +5,8 @@ import cgroup
 import pytest
 from kernels import Kernel
 
-GROW = "held = []\nwhile True: held.append(b'x' * (1 << 20))"
+LOAD = "def load(token='hf_0123456789abcdefgh'):\n    return b'x' * (1 << 20)"
+GROW = "held = []\n\n\n\nwhile True: held.append(load())"
 
 
 @pytest.fixture
@@ -49,12 +50,17 @@ def test_a_death_is_told_with_the_next_kernels_first_cell_and_once(kernel):
     kernel.restart(now=False)  # it is busy, or about to be: killed after a while
     tells_nothing(kernel)
 
+    kernel.run(LOAD)
     kernel.client.execute(GROW)
     wait_for_death(kernel)
     assert kernel.group.oom_kills() == 1
     kernel.restart(now=True)
     told = kernel.run("1 + 1")
-    assert " in cell [2].\n" in told and "ut of memory: container limit 600 MiB" in told, told
+    assert " in cell [3], line 5.\n" in told, told
+    assert "ut of memory: container limit 600 MiB" in told, told
+    assert "\n      1  held = []\n" in told, told
+    assert "\n-->   5  while True: held.append(load())\nAt: cell [2] line 2 load\n" in told, told
+    assert "\nLargest: cell [2] line 2 " in told, told
     assert "Not prevented because only reports were asked for" in told, told
     assert "Its variables are lost; files are untouched." in told, told
     tells_nothing(kernel)

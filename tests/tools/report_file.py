@@ -13,7 +13,7 @@ def load(path):
 """ + "".join(f"rows_{number} = features(rows_{number - 1})\n" for number in range(5, 41))
 
 
-def write(build, folder, stacks=400, samples=600):
+def write(build, folder, stacks=400, samples=600, *more, name="notebook"):
     """The path of a new flight file in `folder`, of a session whose own code is a file beside it."""
     program = build / "tests/programs/write_flight"
     if not program.exists():
@@ -21,6 +21,6 @@ def write(build, folder, stacks=400, samples=600):
     source = folder / "train.py"
     source.write_text(SOURCE)
     os.utime(source, (1_000_000_000, 1_000_000_000))  # long before the session
-    path = folder / "notebook.flight"
-    subprocess.run([program, path, str(stacks), str(samples), source], check=True, timeout=60)
+    path = folder / (name + ".flight")
+    subprocess.run([program, path, str(stacks), str(samples), source, *more], check=True, timeout=60)
     return path

@@ -14,20 +14,13 @@
 #include "collector/record/sessions.h"
 #include "tools/report/death.h"
 #include "tools/report/page_text.h"
+#include "tools/report/panel.h"
 
 namespace oomguard::tools {
 namespace {
 
 constexpr const char* kTerminationLog = "/dev/termination-log";
 constexpr size_t kLongestCommand = 80;
-
-std::string time_of_day(int64_t realtime_ns) {
-  const time_t seconds = realtime_ns / 1'000'000'000;
-  tm parts{};
-  char text[16];
-  ::localtime_r(&seconds, &parts);
-  return std::string(text, strftime(text, sizeof text, "%H:%M:%S", &parts));
-}
 
 // Kubernetes shows it as the reason why a container ended; elsewhere there is no such file.
 void tell_pod(const std::string& line) {

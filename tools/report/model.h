@@ -89,6 +89,9 @@ int64_t realtime_of(const record::FlightHeader& header, int64_t monotonic_ns);
 // A Python frame as reports have it.
 Frame frame_of(const record::PythonFrame& frame);
 
+// Of the cell that this file stands for; 0 where that is not known.
+uint32_t cell_number(const record::Flight& flight, const std::string& file);
+
 // "train.py:41", "cell [3] line 2", "libtorch_cpu.so+0x1234"; of a function whose source is not
 // known "libtorch_cpu.so" alone, since calls from all over it are one frame.
 std::string place_of(const record::Flight& flight, const Frame& frame);

@@ -1,6 +1,7 @@
 // Fills the model of a report from a flight file (declared in model.h).
 #include <algorithm>
 #include <map>
+#include <string_view>
 #include <utility>
 
 #include "collector/record/text.h"
@@ -200,9 +201,21 @@ Frame frame_of(const record::PythonFrame& from) {
   return frame;
 }
 
+uint32_t cell_number(const record::Flight& flight, const std::string& file) {
+  uint32_t number = 0;  // a cell that is executed again has the same file
+  for (const record::CellRecord& cell : flight.header().cells) {
+    const std::string_view end = cell.file;
+    const bool cut = end.size() + 1 == sizeof cell.file;
+    if (cut ? file.ends_with(end) : file == end) number = std::max(number, cell.number);
+  }
+  return number;
+}
+
 std::string place_of(const record::Flight& flight, const Frame& frame) {
   if (frame.python) {
-    const std::string cell = cell_name(frame.file);
+    const uint32_t number = cell_number(flight, frame.file);
+    const std::string cell =
+        number != 0 ? "cell [" + std::to_string(number) + "]" : cell_name(frame.file);
     const std::string line = frame.line > 0 ? std::to_string(frame.line) : "";
     if (!cell.empty()) return line.empty() ? cell : cell + " line " + line;
     const std::string file = frame.file.empty() ? "unknown file" : last_part(frame.file);

@@ -177,8 +177,11 @@ ENGINE_TEST(WhatPythonSaysOfItselfIsRecorded) {
   EXPECT_STREQ(header.notebook, "a.ipynb");
   set_python((3 << 16) | 11, false, nullptr, nullptr);
   EXPECT_EQ(header.is_kernel, 0u);
-  set_cell(7);
+  set_cell(7, "a = 1");
   EXPECT_EQ(header.cell, 7u);
+  EXPECT_STREQ(header.cell_source, "a = 1");
+  name_cell(7, "/tmp/ipykernel_1/2.py");
+  EXPECT_EQ(header.cells[7].number, 7u);
 }
 
 ENGINE_TEST(AnEndThatWasAskedForStaysOne) {

@@ -184,7 +184,8 @@ uint64_t alarm_refusal(int32_t* growing_thread_id) noexcept {
 void add_privilege(int32_t) noexcept {}
 void shell_started() noexcept {}
 
-void set_cell(uint32_t) noexcept {}
+void set_cell(uint32_t, const char*) noexcept {}
+void name_cell(uint32_t, const char*) noexcept {}
 void asked_to_end() noexcept { log_line("asked to end"); }
 void set_python(uint32_t version, bool is_kernel, const char* connection_file,
                 const char*) noexcept {

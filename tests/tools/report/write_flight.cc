@@ -1,9 +1,10 @@
 // Writes a flight file as a long session of a notebook would leave it: call stacks, a timeline,
 // refusals, checkpoint files, and names that try to be more than text.
 //
-//   write_flight FILE STACKS SAMPLES [SOURCE]
+//   write_flight FILE STACKS SAMPLES [SOURCE [died]]
 //
-// SOURCE is the path of the person's own code, /home/ada/model/train.py otherwise.
+// SOURCE is the path of the person's own code, /home/ada/model/train.py otherwise. With `died` the
+// kernel ended by no refusal: it was killed in its second cell while it loaded a checkpoint.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -106,12 +107,12 @@ class Builder {
     module.path = string(path);
     module.state = 1;
   }
-  void model_file(const std::string& path, int64_t size, int64_t mapped) {
+  void model_file(const std::string& path, int64_t size, int64_t mapped, int64_t since_start_ns) {
     ModelFileRecord& record = view_.model_files[take(Section::kModelFiles, 1)];
     record.path = string(path);
     record.size_bytes = size;
     record.mapped_bytes = mapped;
-    record.seen_ns = file()->header.start_monotonic_ns + kSecondNs;
+    record.seen_ns = file()->header.start_monotonic_ns + since_start_ns;
     record.state = 1;
   }
   bool write(const char* path) {
@@ -329,6 +330,27 @@ void put_header(FlightHeader* header, int samples) {
   strcpy(header->connection_file, "/home/ada/kernel-1.json");
 }
 
+// Killed by the kernel at its group's limit, and seen so by nobody but the counters.
+void put_death(FlightHeader* header, int64_t end_ns) {
+  header->end_state = static_cast<uint32_t>(EndState::kRunning);
+  header->boot_id[0] = header->end.boot_id[0] = 1;
+  header->group_count = 1;
+  GroupRecord& group = header->groups[0];
+  group.kind = static_cast<uint32_t>(oomguard::probe::LimitKind::kCgroupV2);
+  group.limit_bytes = 6 * kGiB;
+  group.end = {1, 1, 0};
+  strcpy(group.path, "/sys/fs/cgroup");
+  header->end.at_realtime_ns = end_ns;
+  header->end.at_monotonic_ns = header->start_monotonic_ns + (end_ns - header->start_realtime_ns);
+  strcpy(header->notebook, "work/<b>train.ipynb");
+  header->cell = 2;
+  strcpy(header->cell_source,
+         "from transformers import AutoModelForCausalLM\n\npath = '/data/llama-19b'\nif path > '':\n"
+         "    model = AutoModelForCausalLM.from_pretrained(path)  # <i>\nrows = []");
+  header->cells[2].number = 2;
+  strcpy(header->cells[2].file, kCell);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -349,14 +371,20 @@ int main(int argc, char** argv) {
                  [](const void*, size_t) { return true; });
   }
   const int64_t end_ns = header.start_realtime_ns + samples * kStepNs;
+  if (argc > 5 && strcmp(argv[5], "died") == 0) {
+    put_death(&header, end_ns);
+    // Of family 11: the fifth line of the cell.
+    header.newest[0] = uint64_t{1 + 11} << 32 | 2048;
+    header.newest_count = 1;
+  }
   for (uint64_t number = 1; number <= 3; ++number) {
     put_refusal(&out.file()->refusals[number - 1], number,
                 end_ns - (number == 3 ? 0 : static_cast<int64_t>(3 - number) * 20 * kSecondNs));
   }
   for (int i = 1; i <= 4; ++i) {
     out.model_file("/data/llama-19b/model-0000" + std::to_string(i) + "-of-00004.safetensors",
-                   9 * kGiB, i == 1 ? 2 * kGiB : 0);
+                   9 * kGiB, i == 1 ? 2 * kGiB : 0, (samples - 1) * kStepNs);
   }
-  out.model_file("/data/<script>alert(1)</script>/tiny.gguf", 700 * kMiB, 0);
+  out.model_file("/data/<script>alert(1)</script>/tiny.gguf", 700 * kMiB, 0, kSecondNs);
   return out.write(argv[1]) ? 0 : 1;
 }
