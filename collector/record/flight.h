@@ -193,7 +193,7 @@ struct EndRecord {
   char sender_name[16];
 };
 
-// By what name the code of a notebook's cell is known to the interpreter. Its slot is number % kCellSlots.
+// The file name by which the interpreter knows a cell's code. Its slot is number % kCellSlots.
 struct CellRecord {
   uint32_t number;                 // 0: empty
   char file[60];                   // the end of its path
@@ -241,11 +241,11 @@ struct FlightHeader {
   GroupRecord groups[kGroupSlots];
   EndRecord end;
   char notebook[256];              // a kernel's, by its server's name for it; "" else
-  char cell_source[1024];          // while `cell` is executed: its first lines, secrets masked; "" else
+  char cell_source[1024];          // of `cell` the first lines, secrets masked; "" where it is 0
   CellRecord cells[kCellSlots];
-  // A ring: the site (its index + 1) in the upper half, the KiB that the sample stands for in the lower.
+  // A ring: the site (its index + 1) in the upper half, KiB that the sample stands for in the lower.
   std::atomic<uint64_t> newest[kNewestSlots];
-  std::atomic<uint64_t> newest_count;       // ever; the next goes into newest[newest_count % kNewestSlots]
+  std::atomic<uint64_t> newest_count; // ever; newest[newest_count % kNewestSlots] is the next one's
   uint64_t file_bytes;             // of all sections; what layout.h is asked with
   std::atomic<int64_t> live_sampled_bytes;  // estimate over all sites (stacks.h)
   SectionRecord sections[kSectionCount];

@@ -123,6 +123,10 @@ void find_killers(Surroundings* out) {
 
 }  // namespace
 
+bool is_pod() {
+  return ::getenv("KUBERNETES_SERVICE_HOST") != nullptr || ::access(kTerminationLog, F_OK) == 0;
+}
+
 Surroundings look_around() {
   Surroundings out;
   out.log = parse_kernel_log(read_kernel_log());
@@ -130,8 +134,7 @@ Surroundings look_around() {
   if (probe::read_keyed_once({"/proc", "meminfo"}, total, 1) == 0)
     out.machine_bytes = total[0].value;
   find_killers(&out);
-  out.in_pod =
-      ::getenv("KUBERNETES_SERVICE_HOST") != nullptr || ::access("/dev/termination-log", F_OK) == 0;
+  out.in_pod = is_pod();
   out.pid_namespace = probe::read_pid_namespace("/proc");
   struct stat status{};
   out.first_pid_namespace =
@@ -166,6 +169,7 @@ Evidence gather(const record::FlightHeader& header, const record::RefusalRecord*
     out.reported_only =
         newest_refusal->outcome == static_cast<uint32_t>(record::Outcome::kReported);
     out.ended_by_guard = newest_refusal->outcome == static_cast<uint32_t>(record::Outcome::kEnded);
+    if (out.ended_by_guard) out.ended_because = header.ended_because;
   }
   out.machine_bytes = surroundings.machine_bytes;
   out.killers = surroundings.killers;

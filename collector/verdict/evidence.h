@@ -52,6 +52,7 @@ struct Evidence {
   int64_t unseen_ns = -1;       // from the last sample to the look after the end; -1 unknown
   bool reported_only = false;   // the newest refusal was granted and only recorded
   bool ended_by_guard = false;  // the newest one's outcome is Outcome::kEnded
+  std::string ended_because;    // then, where it is known: why nothing but the end was left
   int oom_score_adj = 0;
   std::vector<std::string>
       killers;  // programs that run here and end others when the machine gets full
@@ -71,6 +72,11 @@ struct Surroundings {
   bool first_pid_namespace = false;  // the log's numbers are this namespace's
 };
 Surroundings look_around();
+
+// Kubernetes makes this file for the reason why a container ended.
+inline constexpr const char* kTerminationLog = "/dev/termination-log";
+// This process runs in a pod of Kubernetes.
+bool is_pod();
 
 // Whether the process is over, as far as can be seen from here: where it lives in another namespace
 // of process ids its file is looked at, which it writes to twice a second.

@@ -214,6 +214,18 @@ std::string crashed(const Evidence& evidence) {
   return text + ".";
 }
 
+std::string ended_by_guard(const Evidence& evidence) {
+  std::string text = "oomguard ended it before the kernel would have killed it for want of memory";
+  if (evidence.last && evidence.last->limit_bytes != INT64_MAX) {
+    const record::Unit unit = unit_of(evidence);
+    text += " (limit " + size_of(unit, evidence.last->limit_bytes) + ", last seen " +
+            size_of(unit, evidence.last->needed_bytes) + " in use)";
+  }
+  text += ": no exception could be raised in time";
+  if (!evidence.ended_because.empty()) text += "; " + plain(evidence.ended_because);
+  return text + ".";
+}
+
 std::string ended_itself(const Evidence& evidence) {
   if (evidence.end_state == record::EndState::kAsked) {
     return "Its user or its server asked it to end.";
@@ -284,7 +296,7 @@ std::string cause(const Evidence& evidence, const Verdict& verdict, bool paths) 
     case Kind::kRefused:
       return "It ended by the exception of a refused request.";
     case Kind::kEndedByGuard:
-      return "oomguard ended it, because nothing else was left.";
+      return ended_by_guard(evidence);
     case Kind::kGroupLimit:
     case Kind::kHiddenLimit:
     case Kind::kMachine:

@@ -1,5 +1,5 @@
-// What a kernel executes, in its session's file: the cell's number and first lines while it runs, and
-// by what name the interpreter knows the code of the newest cells. For whoever asks after a death.
+// What a kernel executes, in its session's file: the cell's number and first lines while it runs,
+// and by what name the interpreter knows the newest cells' code. For whoever asks after a death.
 //
 // Thread-safety: one thread's at a time (the interpreter's lock). Callable from a hook: yes.
 #pragma once

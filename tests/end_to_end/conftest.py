@@ -62,6 +62,21 @@ def pytest_testnodedown(node):
     harness.figures += getattr(node, "workeroutput", {}).get("figures", [])
 
 
+@pytest.fixture
+def start_kernel(disk):
+    """Starts guarded kernels, each in a group of its own, with `extra` variables; ends them all."""
+    from kernels import Kernel
+    started = []
+
+    def start(**extra):
+        started.append(Kernel(disk, **extra))
+        return started[-1]
+
+    yield start
+    for kernel in started:
+        kernel.end()
+
+
 def pytest_terminal_summary(terminalreporter):
     if harness.figures:
         terminalreporter.section("figures")

@@ -3,6 +3,7 @@ import dataclasses
 import pathlib
 import struct
 
+VERSION = 4
 _HEADER = struct.Struct("<8sIIIIiiIIQqqqqqIIQQQQ")
 _REFUSAL = struct.Struct("<QQqqiiIIqqqqqqqqqIIIIII64s16s512s")
 
@@ -50,7 +51,7 @@ def _session(path):
     data = path.read_bytes()
     fields = _HEADER.unpack_from(data)
     magic, version, header_bytes, refusal_bytes, slots, pid = fields[:6]
-    assert magic == b"OOMFLIT\n" and version == 4, f"{path} is no session file"
+    assert magic == b"OOMFLIT\n" and version == VERSION, f"{path} is no session file"
     refusals = [_refusal(data, header_bytes + slot * refusal_bytes) for slot in range(slots)]
     refusals = sorted((r for r in refusals if r.number), key=lambda r: r.number)
     return Session(str(path), pid, fields[11] / 1e9, fields[15], *fields[17:21], refusals)

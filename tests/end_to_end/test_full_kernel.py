@@ -1,24 +1,18 @@
 """A kernel that is full of small objects stays usable: refused again and again, it answers, shows its
 tracebacks, and runs the cell that frees memory."""
-import pytest
-
-import cgroup
-from kernels import Kernel
-
 GROW = "def grow(into):\n    while True: into.append({'a': len(into)})\n"
 
 
-@pytest.fixture
-def kernel(tmp_path):
-    reason = cgroup.why_unavailable()
-    if reason is not None:
-        pytest.skip(reason)
-    kernel = Kernel(tmp_path)
-    yield kernel
-    kernel.end()
+SLOWLY = """import oomguard, time
+held = []
+while True:
+    held.append(b'x' * (2 << 20))
+    if oomguard.headroom() < 250 << 20: time.sleep(0.05)
+"""
 
 
-def test_a_full_kernel_answers_after_every_refusal(kernel):
+def test_a_full_kernel_answers_after_every_refusal(start_kernel):
+    kernel = start_kernel()
     kernel.run("a = 42; D = {}; q = []\n" + GROW)
     first = kernel.run("while True: D[len(D)] = str(len(D))")
     assert "MemoryError" in first and "oomguard stopped this cell" in first
@@ -31,12 +25,16 @@ def test_a_full_kernel_answers_after_every_refusal(kernel):
     assert kernel.group.oom_kills() == 0
 
 
-def test_a_cell_that_swallows_its_refusals_leaves_the_kernel_alive(kernel):
+def test_a_cell_that_swallows_its_refusals_leaves_the_kernel_alive(start_kernel):
+    kernel = start_kernel()
     kernel.run("a = 42; n = 0; M = []")
     kernel.run("import time; end = time.monotonic() + 5\n"
                "while time.monotonic() < end:\n"
                "    try: M.append([n] * 5)\n"
                "    except Exception: n += 1\n")
     kernel.run("del M")
+    warned = kernel.run(SLOWLY)
+    assert warned.count("left before this cell is stopped (see %oomguard vars)") == 1, warned
+    assert warned.index("before this cell is stopped (see") < warned.index("Error\n"), warned
     assert kernel.run("a") == "42"
     assert kernel.group.oom_kills() == 0

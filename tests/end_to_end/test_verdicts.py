@@ -21,7 +21,12 @@ with_log = pytest.mark.parametrize("log", [True, False], ids=["log", "counters"]
 
 
 def program(way):
-    return [harness.main_python(), harness.PROGRAMS / "dies.py", way]
+    python = harness.main_python()
+    if way == "rust_abort":
+        python = harness.foreign_python()
+        if python is None or not harness.has_package(python, "polars"):
+            pytest.skip("no environment with polars")
+    return [python, harness.PROGRAMS / "dies.py", way]
 
 
 def without_log():
@@ -107,7 +112,8 @@ def test_a_kill_by_a_third_process(disk, _time):
 
 @every_time
 @pytest.mark.parametrize("way, number", [("segmentation_fault", signal.SIGSEGV),
-                                         ("abort", signal.SIGABRT)])
+                                         ("abort", signal.SIGABRT),
+                                         ("rust_abort", signal.SIGABRT)])
 def test_a_crash(disk, way, number, _time):
     done, _ = run(disk, way)
     told = death(disk)

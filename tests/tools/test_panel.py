@@ -3,12 +3,28 @@ kernel that was killed while it loaded a checkpoint."""
 
 import json
 import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
 import time
 
 import pytest
 import report_file
 
 CONNECTION = "/home/ada/kernel-1.json"
+ASK = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
+USER = 65534
+# A /dev in which Kubernetes has made its file, seen by what is started in it alone.
+POD = """
+mount -t tmpfs none "$1"
+for name in null zero urandom; do touch "$1/$name"; mount --bind /dev/$name "$1/$name"; done
+touch "$1/termination-log"
+mount --rbind "$1" /dev
+shift
+sh -c '"$@"; true' sh "$@"
+cat /dev/termination-log
+"""
 
 
 @pytest.fixture
@@ -51,3 +67,95 @@ def test_it_names_the_cell_the_line_and_what_would_fit(build, tool, sessions, tm
     assert "&lt;b&gt;train" in page and "<b>" not in page and "# <i>" not in page
     assert "<strong>--&gt;   5" in page and "<svg " in page and "black" not in page
     assert tool("report", "--replaced-by", CONNECTION).returncode == 1, "it is told once"
+
+
+def put(build, folder, sessions):
+    path = report_file.write(build, folder, 40, 600, "died", name="%d-2147480000" % time.time())
+    os.chmod(path, 0o600)
+    os.chown(path, os.stat(sessions).st_uid, -1)
+    return shutil.move(path, sessions)
+
+
+def test_in_a_pod_it_is_in_the_log_of_the_server_and_in_the_file_for_it(build, tool, sessions, tmp_path):
+    start = ["unshare", "-m", "sh", "-ec"]
+    try:
+        works = subprocess.run([*start, 'mount -t tmpfs none "$1"', "sh", tmp_path], timeout=60).returncode == 0
+    except OSError:
+        works = False
+    if not works:
+        pytest.skip("no mount name space can be made")
+    put(build, tmp_path, sessions)
+    (tmp_path / "dev").mkdir()
+    command = [tool.command, "report", "--replaced-by", CONNECTION, "-o", str(tmp_path / "panel.json")]
+    done = subprocess.run([*start, POD, "sh", str(tmp_path / "dev"), *command], env=tool.environment,
+                          capture_output=True, text=True, timeout=60)
+    assert "text" in json.loads((tmp_path / "panel.json").read_text()), done
+    line = done.stdout
+    assert line.startswith("oomguard: kernel of <b>train.ipynb died at ") and line.count("\n") == 1, done
+    assert "out of memory: container limit 6.0 GiB, last seen" in line and "/sys" not in line, done
+    assert done.stderr == line, done
+
+
+class OrdinaryUser:
+    """Folders and processes of one who is not root."""
+
+    def __init__(self, tool, library, python):
+        self.words = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--"] if os.geteuid() == 0 else []
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="oomguard-test-"))
+        self.sessions = self.folder / "sessions"
+        self.sessions.mkdir(mode=0o700)
+        if self.words:
+            for path in (self.folder, self.sessions):
+                os.chown(path, USER, USER)
+        self.ask = [*self.words, python, "-c", ASK, tool.command, "report", "--dir", str(self.folder),
+                    "--replaced-by", CONNECTION]
+        self.environment = {**tool.environment, "HOME": str(self.folder), "OOMGUARD_DIR": str(self.folder)}
+        self.library = library
+
+    def told(self):
+        """What a guarded process that replaces the kernel is told, None where it is nothing."""
+        done = subprocess.run(self.ask, env={**self.environment, "LD_PRELOAD": self.library}, cwd="/",
+                              capture_output=True, text=True, timeout=60)
+        assert done.returncode in (0, 1), done
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+@pytest.fixture
+def user(tool, library, python):
+    user = OrdinaryUser(tool, library, python)
+    try:
+        usable = subprocess.run([*user.words, tool.command, "--version"], capture_output=True, cwd="/").returncode == 0
+    except OSError:
+        usable = False
+    if not usable or subprocess.run([*user.words, python, "-c", ""], capture_output=True, cwd="/").returncode != 0:
+        shutil.rmtree(user.folder)
+        pytest.skip("the build and the interpreter are not an ordinary user's to read")
+    yield user
+    shutil.rmtree(user.folder)
+
+
+def other_version(path):
+    with open(path, "r+b") as file:
+        file.seek(8)
+        file.write(b"\x63")
+
+
+@pytest.mark.parametrize("damage, why", [
+    (os.unlink, None),
+    (lambda path: os.chmod(path, 0), "Permission denied"),
+    (other_version, "written by another version of oomguard (format 99, "),
+    (lambda path: os.truncate(path, 100_000), "damaged: it ends before its last record"),
+    (lambda path: os.truncate(path, 100), "too short for a flight file of oomguard"),
+], ids=["deleted", "unreadable", "other_version", "truncated", "empty"])
+def test_a_file_that_cannot_be_read_is_named_in_one_line(build, user, tmp_path, damage, why):
+    path = put(build, tmp_path, user.sessions)
+    damage(path)
+    told = user.told()
+    if why is None:
+        assert told is None
+        return
+    assert set(told) == {"line"} and "\n" not in told["line"], told
+    assert told["line"].startswith(f"oomguard: why an earlier kernel ended cannot be told: {path}: {why}"), told
+    # It is what a kernel that starts much later does not replace.
+    os.utime(path, (time.time() - 3600,) * 2)
+    assert user.told() is None

@@ -1,9 +1,7 @@
 #include "tools/launch/post_mortem.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <ctime>
@@ -15,21 +13,12 @@
 #include "tools/report/death.h"
 #include "tools/report/page_text.h"
 #include "tools/report/panel.h"
+#include "tools/report/pod.h"
 
 namespace oomguard::tools {
 namespace {
 
-constexpr const char* kTerminationLog = "/dev/termination-log";
 constexpr size_t kLongestCommand = 80;
-
-// Kubernetes shows it as the reason why a container ended; elsewhere there is no such file.
-void tell_pod(const std::string& line) {
-  const int fd = ::open(kTerminationLog, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
-  if (fd < 0) return;
-  // A log that cannot be written to is nobody's fault here.
-  [[maybe_unused]] const ssize_t written = ::write(fd, line.data(), line.size());
-  ::close(fd);
-}
 
 // Somebody wanted it to end, and knows.
 bool was_asked_for(const Ended& ended) {
@@ -103,8 +92,8 @@ void PostMortem::explain(const std::string& program, const Ended& ended,
   if (was_asked_for(ended) || ended_by_refusal_ || !death.is_to_explain()) return;
   const bool named = flight && flight->header().command[0] != '\0';
   say(named ? flight->header().command : program, ended.pid, death, flight ? session : "");
-  tell_pod("oomguard: " + shown(std::filesystem::path(program).filename().string()) + " " +
-           death.what + ". " + shown(death.cause_without_paths) + "\n");
+  put_in_termination_log("oomguard: " + shown(std::filesystem::path(program).filename().string()) +
+                         " " + death.what + ". " + shown(death.cause_without_paths) + "\n");
 }
 
 }  // namespace oomguard::tools

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <functional>
+#include <optional>
 
 namespace oomguard::verdict {
 namespace {
@@ -38,9 +39,43 @@ void last_seen_at(Evidence* evidence, int64_t needed, int64_t limit) {
   evidence->last->headroom_bytes = limit - needed;
 }
 
+using Makes = std::function<Evidence()>;
+constexpr auto kV1 = probe::LimitKind::kCgroupV1;
+constexpr auto kV2 = probe::LimitKind::kCgroupV2;
+
+struct Seen {
+  int64_t needed = 190 * kMiB;
+  int64_t limit = 200 * kMiB;
+};
+constexpr Seen kFar{20 * kMiB, 200 * kMiB};
+constexpr Seen kAtParent{298 * kMiB, 300 * kMiB};
+constexpr Seen kAtMachine{4 * kGiB - 5 * kMiB, 4 * kGiB};
+
+// Killed, and so much was counted in the leaf and in its parent.
+Makes counted(probe::LimitKind kind, Grown leaf, std::optional<Grown> parent = {}, Seen seen = {}) {
+  return [=] {
+    Evidence e = killed(kind);
+    e.levels[0].grown = leaf;
+    if (parent) e.levels[1].grown = *parent;
+    last_seen_at(&e, seen.needed, seen.limit);
+    return e;
+  };
+}
+
+// It ended with that status, or nobody saw with which; one more kill was counted at its limit, or none.
+Makes ended(std::optional<int> status, record::EndState state, bool kill_counted = false) {
+  return [=] {
+    Evidence e = killed();
+    e.wait_status = status;
+    e.end_state = state;
+    if (kill_counted) e.levels[0].grown = {1, 1, 0};
+    return e;
+  };
+}
+
 struct Row {
   const char* name;
-  std::function<Evidence()> evidence;
+  Makes evidence;
   Kind kind;
   Kind or_kind;
   Confidence confidence;
@@ -60,148 +95,60 @@ TEST_P(Verdicts, AreTheseAndNotSurer) {
 
 // What the counters of a real kernel were, in each of these cases.
 const Row kCounters[] = {
-    {"limit of the leaf",
-     [] {
-       Evidence e = killed();
-       e.levels[0].grown = {1, 1, 0};
-       e.machine_kills = 1;
-       return e;
-     },
-     Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 0},
-    {"limit of the parent",
-     [] {
-       Evidence e = killed();
-       e.levels[0].grown = {1, 0, 0};
-       e.levels[1].grown = {0, 1, 0};
-       last_seen_at(&e, 298 * kMiB, 300 * kMiB);
-       return e;
-     },
-     Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 1},
-    {"the machine",
-     [] {
-       Evidence e = killed();
-       e.levels[0].grown = {1, 0, 0};
-       last_seen_at(&e, 4 * kGiB - 5 * kMiB, 4 * kGiB);
-       return e;
-     },
-     Kind::kMachine, Kind::kUnknown, Confidence::kVeryLikely, -1},
+    {"limit of the leaf", counted(kV2, {1, 1, 0}), Kind::kGroupLimit, Kind::kUnknown,
+     Confidence::kVeryLikely, 0},
+    {"limit of the parent", counted(kV2, {1, 0, 0}, Grown{0, 1, 0}, kAtParent), Kind::kGroupLimit,
+     Kind::kUnknown, Confidence::kVeryLikely, 1},
+    {"the machine", counted(kV2, {1, 0, 0}, {}, kAtMachine), Kind::kMachine, Kind::kUnknown,
+     Confidence::kVeryLikely, -1},
     {"a limit that cannot be seen",
      [] {
-       Evidence e = killed();
+       Evidence e = counted(kV2, {1, 0, 0})();
        e.ancestors_hidden = true;
-       e.levels[0].grown = {1, 0, 0};
        return e;
      },
      Kind::kHiddenLimit, Kind::kUnknown, Confidence::kVeryLikely, -1},
-    {"the whole group",
-     [] {
-       Evidence e = killed();
-       e.levels[0].grown = {4, 1, 1};
-       last_seen_at(&e, 20 * kMiB, 200 * kMiB);
-       return e;
-     },
-     Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 0},
-    {"v1, limit of the leaf",
-     [] {
-       Evidence e = killed(probe::LimitKind::kCgroupV1);
-       e.levels[0].grown = {1, 29, -1};
-       return e;
-     },
-     Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 0},
-    {"v1, limit of the parent",
-     [] {
-       Evidence e = killed(probe::LimitKind::kCgroupV1);
-       e.levels[0].grown = {1, 0, -1};
-       e.levels[1].grown = {0, 12, -1};
-       last_seen_at(&e, 298 * kMiB, 300 * kMiB);
-       return e;
-     },
+    {"the whole group", counted(kV2, {4, 1, 1}, {}, kFar), Kind::kGroupLimit, Kind::kUnknown,
+     Confidence::kVeryLikely, 0},
+    {"v1, limit of the leaf", counted(kV1, {1, 29, -1}), Kind::kGroupLimit, Kind::kUnknown,
+     Confidence::kVeryLikely, 0},
+    {"v1, limit of the parent", counted(kV1, {1, 0, -1}, Grown{0, 12, -1}, kAtParent),
      Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 1},
-    {"v1, the machine",
-     [] {
-       Evidence e = killed(probe::LimitKind::kCgroupV1);
-       e.levels[0].grown = {1, 0, -1};
-       last_seen_at(&e, 4 * kGiB - 5 * kMiB, 4 * kGiB);
-       return e;
-     },
-     Kind::kMachine, Kind::kUnknown, Confidence::kVeryLikely, -1},
+    {"v1, the machine", counted(kV1, {1, 0, -1}, {}, kAtMachine), Kind::kMachine, Kind::kUnknown,
+     Confidence::kVeryLikely, -1},
     {"v1, both limits turned charges down: the one that was seen to bind",
-     [] {
-       Evidence e = killed(probe::LimitKind::kCgroupV1);
-       e.levels[0].grown = {1, 7, -1};
-       e.levels[1].grown = {0, 9, -1};
-       return e;
-     },
-     Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 0},
+     counted(kV1, {1, 7, -1}, Grown{0, 9, -1}), Kind::kGroupLimit, Kind::kUnknown,
+     Confidence::kVeryLikely, 0},
     {"v1, both limits turned charges down, of one size",
      [] {
-       Evidence e = killed(probe::LimitKind::kCgroupV1);
-       e.levels[0].grown = {1, 7, -1};
-       e.levels[1].grown = {0, 9, -1};
+       Evidence e = counted(kV1, {1, 7, -1}, Grown{0, 9, -1})();
        e.levels[1].limit_bytes = 200 * kMiB;
        return e;
      },
      Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, -1},
     {"v1, a charge was turned down, but the machine had the least room",
-     [] {
-       Evidence e = killed(probe::LimitKind::kCgroupV1);
-       e.levels[0].grown = {1, 7, -1};
-       last_seen_at(&e, 4 * kGiB - 5 * kMiB, 4 * kGiB);
-       return e;
-     },
-     Kind::kGroupLimit, Kind::kMachine, Confidence::kVeryLikely, 0},
+     counted(kV1, {1, 7, -1}, {}, kAtMachine), Kind::kGroupLimit, Kind::kMachine,
+     Confidence::kVeryLikely, 0},
     {"the counters of the limits cannot be read: the one that was seen to bind",
-     [] {
-       Evidence e = killed();
-       e.levels[0].grown = {1, -1, -1};
-       e.levels[1].grown = {-1, -1, -1};
-       return e;
-     },
-     Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 0},
+     counted(kV2, {1, -1, -1}, Grown{}), Kind::kGroupLimit, Kind::kUnknown,
+     Confidence::kVeryLikely, 0},
     {"v1, its limit was reached before, too: the one that was seen to bind",
-     [] {
-       Evidence e = killed(probe::LimitKind::kCgroupV1);
-       e.levels[0].grown = {1, -1, -1};
-       return e;
-     },
-     Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 0},
+     counted(kV1, {1, -1, -1}), Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 0},
     {"the counters of the limits cannot be read, and none was seen to bind",
-     [] {
-       Evidence e = killed();
-       e.levels[0].grown = {1, -1, -1};
-       e.levels[1].grown = {-1, -1, -1};
-       last_seen_at(&e, kGiB, 4 * kGiB);
-       return e;
-     },
-     Kind::kGroupLimit, Kind::kMachine, Confidence::kProbable, -1},
-    {"grown faster than it was looked at",
-     [] {
-       Evidence e = killed();
-       e.levels[0].grown = {1, 1, 0};
-       last_seen_at(&e, 20 * kMiB, 200 * kMiB);
-       return e;
-     },
-     Kind::kGroupLimit, Kind::kUnknown, Confidence::kProbable, 0},
+     counted(kV2, {1, -1, -1}, Grown{}, {kGiB, 4 * kGiB}), Kind::kGroupLimit, Kind::kMachine,
+     Confidence::kProbable, -1},
+    {"grown faster than it was looked at", counted(kV2, {1, 1, 0}, {}, kFar), Kind::kGroupLimit,
+     Kind::kUnknown, Confidence::kProbable, 0},
 };
 INSTANTIATE_TEST_SUITE_P(Counters, Verdicts, testing::ValuesIn(kCounters));
 
+constexpr auto kRunning = record::EndState::kRunning;
 const Row kStatus[] = {
     {"nothing was counted", [] { return killed(); }, Kind::kSomebody, Kind::kUnknown,
      Confidence::kVeryLikely, -1},
-    {"nothing was counted, and nobody saw how it ended",
-     [] {
-       Evidence e = killed();
-       e.wait_status.reset();
-       return e;
-     },
-     Kind::kSomebody, Kind::kCrashed, Confidence::kNone, -1},
-    {"one was counted near the limit, and nobody saw how it ended",
-     [] {
-       Evidence e = killed();
-       e.wait_status.reset();
-       e.levels[0].grown = {1, 1, 0};
-       return e;
-     },
+    {"nothing was counted, and nobody saw how it ended", ended({}, kRunning), Kind::kSomebody,
+     Kind::kCrashed, Confidence::kNone, -1},
+    {"one was counted near the limit, and nobody saw how it ended", ended({}, kRunning, true),
      Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 0},
     {"one was counted some time after that",
      [] {
@@ -221,83 +168,27 @@ const Row kStatus[] = {
        return e;
      },
      Kind::kGroupLimit, Kind::kSomebody, Confidence::kNone, 0},
-    {"a fault, though the kernel killed another process",
-     [] {
-       Evidence e = killed();
-       e.wait_status = SIGSEGV;
-       e.levels[0].grown = {1, 1, 0};
-       return e;
-     },
+    {"a fault, though the kernel killed another process", ended(SIGSEGV, kRunning, true),
      Kind::kCrashed, Kind::kUnknown, Confidence::kCertain, -1},
-    {"SIGTERM",
-     [] {
-       Evidence e = killed();
-       e.wait_status = SIGTERM;
-       return e;
-     },
-     Kind::kSomebody, Kind::kUnknown, Confidence::kCertain, -1},
-    {"an exit status",
-     [] {
-       Evidence e = killed();
-       e.wait_status = 3 << 8;
-       return e;
-     },
+    {"SIGTERM", ended(SIGTERM, kRunning), Kind::kSomebody, Kind::kUnknown, Confidence::kCertain, -1},
+    {"an exit status", ended(3 << 8, kRunning), Kind::kClean, Kind::kUnknown, Confidence::kCertain,
+     -1},
+    {"exit was reached, and nobody saw how it ended", ended({}, record::EndState::kClean),
      Kind::kClean, Kind::kUnknown, Confidence::kCertain, -1},
-    {"exit was reached, and nobody saw how it ended",
-     [] {
-       Evidence e = killed();
-       e.wait_status.reset();
-       e.end_state = record::EndState::kClean;
-       return e;
-     },
-     Kind::kClean, Kind::kUnknown, Confidence::kCertain, -1},
-    {"_exit was called",
-     [] {
-       Evidence e = killed();
-       e.wait_status.reset();
-       e.end_state = record::EndState::kExited;
-       return e;
-     },
-     Kind::kClean, Kind::kUnknown, Confidence::kCertain, -1},
+    {"_exit was called", ended({}, record::EndState::kExited), Kind::kClean, Kind::kUnknown,
+     Confidence::kCertain, -1},
     {"its server asked it to end, and killed it because that took long",
-     [] {
-       Evidence e = killed();
-       e.end_state = record::EndState::kAsked;
-       return e;
-     },
-     Kind::kClean, Kind::kUnknown, Confidence::kCertain, -1},
-    {"another program, and nobody saw how that ended",
-     [] {
-       Evidence e = killed();
-       e.wait_status.reset();
-       e.end_state = record::EndState::kExecuted;
-       return e;
-     },
+     ended(SIGKILL, record::EndState::kAsked), Kind::kClean, Kind::kUnknown, Confidence::kCertain,
+     -1},
+    {"another program, and nobody saw how that ended", ended({}, record::EndState::kExecuted),
      Kind::kExecuted, Kind::kUnknown, Confidence::kCertain, -1},
-    {"another program, which was killed",
-     [] {
-       Evidence e = killed();
-       e.end_state = record::EndState::kExecuted;
-       e.levels[0].grown = {1, 1, 0};
-       return e;
-     },
+    {"another program, which was killed", ended(SIGKILL, record::EndState::kExecuted, true),
      Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 0},
-    {"an uncaught refusal",
-     [] {
-       Evidence e = killed();
-       e.wait_status = 137 << 8;
-       e.end_state = record::EndState::kEndedByRefusal;
-       return e;
-     },
-     Kind::kRefused, Kind::kUnknown, Confidence::kCertain, -1},
+    {"an uncaught refusal", ended(137 << 8, record::EndState::kEndedByRefusal), Kind::kRefused,
+     Kind::kUnknown, Confidence::kCertain, -1},
     {"killed while the exception was on its way out",
-     [] {
-       Evidence e = killed();
-       e.end_state = record::EndState::kEndedByRefusal;
-       e.levels[0].grown = {1, 1, 0};
-       return e;
-     },
-     Kind::kGroupLimit, Kind::kUnknown, Confidence::kVeryLikely, 0},
+     ended(SIGKILL, record::EndState::kEndedByRefusal, true), Kind::kGroupLimit, Kind::kUnknown,
+     Confidence::kVeryLikely, 0},
     {"ended by the guard",
      [] {
        Evidence e = killed();

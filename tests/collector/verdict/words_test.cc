@@ -65,6 +65,19 @@ TEST(Words, OfSomebody) {
   EXPECT_EQ(cause(evidence, judge(evidence)), "Ended by SIGTERM that process 4 (ba?sh) sent.");
 }
 
+TEST(Words, OfAnEndByTheGuard) {
+  Evidence evidence = at_the_limit();
+  evidence.wait_status = 137 << 8;
+  evidence.end_state = record::EndState::kEndedByRefusal;
+  evidence.ended_by_guard = true;
+  evidence.ended_because = "--overcommit refuse";
+  EXPECT_EQ(what_happened(evidence, judge(evidence)), "was ended by oomguard");
+  EXPECT_EQ(cause(evidence, judge(evidence)),
+            "oomguard ended it before the kernel would have killed it for want of memory (limit 32.0 "
+            "GiB, last seen 31.9 GiB in use): no exception could be raised in time; --overcommit "
+            "refuse.");
+}
+
 TEST(Words, OfAFault) {
   Evidence evidence = at_the_limit();
   evidence.wait_status = SIGSEGV;

@@ -27,8 +27,15 @@ def refused():
     held.append(bytes(1 << 45))
 
 
+def rust_abort():
+    """Rust's allocator aborts where memory is refused."""
+    import polars
+    polars.zeros(1 << 45, eager=True)
+
+
 WAYS = {"grow": grow, "wait": wait, "refused": refused,
         "segmentation_fault": lambda: ctypes.string_at(0), "abort": os.abort,
+        "rust_abort": rust_abort,
         "sys_exit": lambda: sys.exit(3), "os_exit": lambda: os._exit(4),
         "exec": lambda: os.execv("/bin/sh", ["/bin/sh", "-c", "exit 5"])}
 WAYS[sys.argv[1]]()

@@ -345,7 +345,7 @@ void put_death(FlightHeader* header, int64_t end_ns) {
   strcpy(header->notebook, "work/<b>train.ipynb");
   header->cell = 2;
   strcpy(header->cell_source,
-         "from transformers import AutoModelForCausalLM\n\npath = '/data/llama-19b'\nif path > '':\n"
+         "from transformers import AutoModelForCausalLM\n\npath = '/data/llama-19b'\nif path:\n"
          "    model = AutoModelForCausalLM.from_pretrained(path)  # <i>\nrows = []");
   header->cells[2].number = 2;
   strcpy(header->cells[2].file, kCell);
