@@ -155,7 +155,10 @@ bool Gate::look_through(probe::Probe& eyes, const probe::Residency& pages, probe
   if (headroom->bytes < 2 * reserve()) relief::want();
   if (const probe::Level* level = probe::binding(*reading, *headroom)) {
     const Bytes needed = level->usage - level->reclaimable;
-    notice.look(needed, level->limit, headroom->bytes, reserve(), now_ns);
+    notice.look_at_load(needed, level->limit, now_ns);
+    if (depth == probe::Depth::kFull) {  // else all of the file cache counts as needed
+      notice.look(needed, level->limit, headroom->bytes, reserve(), now_ns);
+    }
   }
   const Bytes in_flight = ledger.in_flight_bound(0, now_ns) + pending_.load(kRelaxed);
   const Bytes left = headroom->bytes - lines_now().large;

@@ -26,8 +26,10 @@ void on_slow_path(int32_t thread_id) noexcept {
   budget::watchdog::stir();
   const int64_t now_ns = budget::program_now_ns();
   budget::Gate& gate = budget::gate;
-  if (gate.notice.due() && gate.in_cell() && is_main(thread_id)) [[unlikely]] {
-    if (gate.notice.take(now_ns)) python::show_notice_soon();
+  const bool scarce = gate.notice.due();
+  if ((scarce || gate.notice.progress_due()) && gate.in_cell()) [[unlikely]] {
+    if (scarce && gate.notice.take(now_ns)) python::show_notice_soon(true);
+    if (gate.notice.take_progress(now_ns)) python::show_notice_soon(false);
   }
   if (budget::watchdog::due()) [[unlikely]] budget::watchdog::start_if_due(now_ns);
   model_files::look_if_due(now_ns);

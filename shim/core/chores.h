@@ -1,5 +1,5 @@
 // What a slow path does besides deciding: hands the main thread to the bootstrap of the Python side
-// while that waits for the interpreter, has it print a notice, starts the watchdog again some time
+// while that waits for the interpreter, has a notice printed there, starts the watchdog again some time
 // after a fork, and looks now and then for checkpoint files.
 // Callable from a hook: yes, in a thread of the program; cheap when there is nothing to do.
 #pragma once

@@ -107,13 +107,14 @@ int pending_call(void*) noexcept {
 }
 
 // -1: an exception that is not ours (Ctrl-C meanwhile) goes on to the program.
-int notice_call(void*) noexcept {
+// `scarce`: null where only a load's progress may be shown.
+int notice_call(void* scarce) noexcept {
   const int saved_errno = errno;
   PyObject* type = nullptr;
   PyObject* value = nullptr;
   PyObject* traceback = nullptr;
   api.PyErr_Fetch(&type, &value, &traceback);
-  const bool ended = show_notice();
+  const bool ended = show_notice(scarce != nullptr);
   if (ended || type != nullptr) api.PyErr_Restore(type, value, traceback);
   errno = saved_errno;
   return ended ? 0 : -1;
@@ -163,8 +164,8 @@ void on_slow_path(bool is_main_thread) noexcept {
 
 bool counts_threads() noexcept { return g_version >= kCountsThreads && state() != State::kFailed; }
 
-void show_notice_soon() noexcept {
-  if (state() == State::kReady) api.Py_AddPendingCall(notice_call, nullptr);
+void show_notice_soon(bool scarce) noexcept {
+  if (state() == State::kReady) api.Py_AddPendingCall(notice_call, scarce ? &g_state : nullptr);
 }
 
 void run_soon(void (*call)() noexcept) noexcept {

@@ -35,9 +35,9 @@ void on_slow_path(bool is_main_thread) noexcept;
 // CPython from 3.12 on counts the process's threads right after the fork handlers ran in the parent, and
 // warns where there is more than one.
 bool counts_threads() noexcept;
-// Has the notice that bridge.on_notice() was given printed in the main thread, between two
-// bytecodes. From the main thread only; callable from a hook.
-void show_notice_soon() noexcept;
+// Calls what bridge.on_notice() was given in the main thread, between two bytecodes: memory gets
+// scarce, or a load's progress may be shown. From any thread of the program; callable from a hook.
+void show_notice_soon(bool scarce) noexcept;
 // Runs `call` in the main thread, between two bytecodes. From the main thread only.
 void run_soon(void (*call)() noexcept) noexcept;
 

@@ -284,7 +284,7 @@ constinit PyMethodDef kMethods[] = {
     {"parse_bytes", parse_bytes, kMethVarargs, "Bytes of a size as people write it, or None."},
     {"set_budget", set_budget, kMethVarargs, "A budget beside the configured one; 0: none."},
     {"take_peak", take_peak, kMethVarargs, "The most memory seen since this was asked last."},
-    {"on_notice", on_notice, kMethVarargs, "Called where memory gets scarce while a cell runs."},
+    {"on_notice", on_notice, kMethVarargs, "Called while a cell runs: memory gets scarce, or not yet."},
     {"interpreter_ends", interpreter_ends, kMethVarargs, "Nothing of it may be read any more."},
     {"ending", ending, kMethVarargs, "Refusal n is about to end the program."},
     {"signal_ready", signal_ready, kMethVarargs, "The handler of this signal is in place."},
@@ -305,9 +305,10 @@ constinit PyMethodDef kMethods[] = {
 
 }  // namespace
 
-bool show_notice() noexcept {
+bool show_notice(bool scarce) noexcept {
   if (g_notice == nullptr) return true;
-  const Ref result(api.PyObject_CallObject(g_notice, nullptr));
+  const Ref arguments(api.Py_BuildValue("(i)", scarce ? 1 : 0));
+  const Ref result(arguments ? api.PyObject_CallObject(g_notice, arguments.get()) : nullptr);
   if (result) return true;
   if (api.PyErr_ExceptionMatches(*api.exception_class) == 0) return false;
   api.PyErr_Clear();

@@ -13,7 +13,7 @@ namespace oomguard::python {
 PyObject* make_bridge() noexcept;
 
 // Calls what on_notice() was given. False with an exception set that is not an `Exception`.
-bool show_notice() noexcept;
+bool show_notice(bool scarce) noexcept;
 
 // (major << 16) | minor of the interpreter that was detected.
 uint32_t version() noexcept;

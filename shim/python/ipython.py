@@ -116,6 +116,7 @@ def wrap(shell_class):
             result = await run(self, *args, **kwargs)
         finally:
             bridge.cell(0, b"")
+            end_load()
             end_budget()
         prepare(self, getattr(result, "error_in_exec", None))()
         return result
@@ -131,6 +132,15 @@ def end_budget():
             load("magics").end_cell()
         except Exception:
             pass  # nowhere to print to
+
+
+def end_load():
+    """Of a cell in which a model was loaded."""
+    if "progress" in guard.parts:
+        try:
+            load("progress").end()
+        except Exception:
+            pass  # the line is as it was
 
 
 def name_cell(shell, file):
@@ -179,10 +189,18 @@ def cell_magic(lines):
     return [first] + lines[1:]
 
 
-def show_notice():
-    """Memory gets scarce; called between two bytecodes of the main thread."""
-    if not guard.busy and guard.running:
+def show_notice(scarce):
+    """Memory gets scarce, or half is in use; called between two bytecodes of the main thread."""
+    if guard.busy or not guard.running:
+        return
+    if scarce:
         load("magics").show_notice()
+    elif guard.connection:  # a terminal shows no line twice
+        guard.busy += 1
+        try:
+            load("progress").look()
+        finally:
+            guard.busy -= 1
 
 
 class plain:

@@ -67,7 +67,8 @@ class Kernel:
                 seen.append(content["ename"] + "\n" + "\n".join(content["traceback"]))
             elif message["msg_type"] == "stream":
                 seen.append(content["text"])
-            elif message["msg_type"] in ("execute_result", "display_data"):
+            elif message["msg_type"] in ("execute_result", "display_data",
+                                         "update_display_data"):
                 seen.append(content["data"]["text/plain"])
             elif message["msg_type"] == "status" and content["execution_state"] == "idle":
                 return COLOURS.sub("", "\n".join(seen))

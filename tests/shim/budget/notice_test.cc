@@ -44,6 +44,22 @@ TEST_F(NoticeTest, ItIsSaidAgainAfterHalfAMinuteOfGrowth) {
   EXPECT_TRUE(look(600 * kMiB, 63 * kSecond)) << "there was room in between";
 }
 
+TEST_F(NoticeTest, ALoadIsLookedAtFromHalfOfTheLimitOnTwiceASecond) {
+  notice_.look_at_load(kLimit, kLimit, kSecond);
+  EXPECT_FALSE(notice_.progress_due()) << "nobody prints it";
+  notice_.allow();
+  notice_.look_at_load(kLimit / 2, kLimit, kSecond);
+  EXPECT_FALSE(notice_.take_progress(kSecond));
+  notice_.look_at_load(kLimit / 2 + 1, kLimit, kSecond);
+  EXPECT_TRUE(notice_.progress_due());
+  EXPECT_TRUE(notice_.take_progress(kSecond));
+  EXPECT_FALSE(notice_.take_progress(kSecond));
+  notice_.look_at_load(kLimit, kLimit, kSecond + kSecond / 2 - 1);
+  EXPECT_FALSE(notice_.progress_due());
+  notice_.look_at_load(kLimit, kLimit, kSecond + kSecond / 2);
+  EXPECT_TRUE(notice_.progress_due());
+}
+
 TEST_F(NoticeTest, OneOfManyThreadsHasItPrinted) {
   notice_.allow();
   notice_.look(kLimit, kLimit, 0, kMiB, kSecond);

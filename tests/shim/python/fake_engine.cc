@@ -208,7 +208,8 @@ OOMGUARD_TEST_EXPORT void fake_set_alarm(int thread) {
   oomguard::g_alarm = oomguard::record_refusal(0, oomguard::record::RequestKind::kTouch, thread);
 }
 
-OOMGUARD_TEST_EXPORT void fake_notice() { oomguard::python::show_notice_soon(); }
+OOMGUARD_TEST_EXPORT void fake_notice() { oomguard::python::show_notice_soon(true); }
+OOMGUARD_TEST_EXPORT void fake_load() { oomguard::python::show_notice_soon(false); }
 
 OOMGUARD_TEST_EXPORT void* malloc(size_t bytes) {
   if (oomguard::refuse(bytes, oomguard::record::RequestKind::kMalloc)) return nullptr;
