@@ -21,7 +21,7 @@ IN_WORDS = {"numpy_save": "Not enough free space to write",
             "torch_file_descriptor": "No space left on device",
             "torch_file_system": "No space left on device"}
 # Small pieces and memory that is filled later: the watchdog's exception may come first.
-FILLED_LATER = ("write_small", "torch_file_descriptor", "torch_file_system")
+FILLED_LATER = ("write_small", "shared_memory_pieces", "torch_file_descriptor", "torch_file_system")
 
 
 def is_of_a_dead_process(name):
