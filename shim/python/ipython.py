@@ -74,6 +74,7 @@ def wrap(shell_class):
             self.register_magic_function(magic, "line", "oomguard")
             self.input_transformers_cleanup.append(cell_magic)
             bridge.on_notice(show_notice)
+            watch(getattr(self, "kernel", None))
         except Exception:
             pass
 
@@ -125,6 +126,20 @@ def wrap(shell_class):
     shell_class.run_code, shell_class.init_magics = run_code, with_magic
 
 
+def watch(kernel):
+    """Before it serves its first request: an end that its user or its server asks for is nothing
+    to explain."""
+    shut_down = getattr(kernel, "do_shutdown", None)
+    if shut_down is None:  # no kernel
+        return
+
+    def do_shutdown(restart):
+        bridge.asked()
+        return shut_down(restart)
+
+    kernel.do_shutdown = do_shutdown
+
+
 def end_budget():
     """Of a cell that began with %%oomguard."""
     if "limits" in guard.parts:
@@ -162,9 +177,7 @@ def begin_cell(shell, source):
         bridge.cell(shell.execution_count, source[:SOURCE_CHARACTERS].encode(errors="replace"))
         if not guard.told:
             guard.told = True
-            successor = load("successor")
-            successor.watch(shell)
-            successor.tell(shell, guard.connection)
+            load("successor").tell(shell, guard.connection)
     except Exception:
         pass  # what is told of another kernel keeps no cell from running
 

@@ -12,20 +12,6 @@ LATELY_S = 60
 NOTHING = 1  # the command's status where there is nothing to tell
 
 
-def watch(shell):
-    """From the first cell on: an end that its user or its server asks for is nothing to explain."""
-    kernel = getattr(shell, "kernel", None)
-    shut_down = getattr(kernel, "do_shutdown", None)
-    if shut_down is None:
-        return
-
-    def do_shutdown(restart):
-        bridge.asked()
-        return shut_down(restart)
-
-    kernel.do_shutdown = do_shutdown
-
-
 def others(session):
     """Whether the folder of sessions has more than this process's."""
     with os.scandir(os.path.dirname(session)) as entries:

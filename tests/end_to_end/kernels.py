@@ -34,20 +34,23 @@ class Kernel:
         if provisioner is not None:
             del environment["LD_PRELOAD"]
         self.manager.start_kernel(env=environment)
-        self.client = self.manager.client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
+        self.connect()
 
     @property
     def pid(self):
         return self.manager.provisioner.process.pid
 
-    def restart(self, now):
-        # What a dead kernel had sent would make wait_for_ready take the subscription for connected again.
-        while self.client.iopub_channel.msg_ready():
-            self.client.get_iopub_msg(timeout=1)
-        self.manager.restart_kernel(now=now)
+    def connect(self):
+        self.client = self.manager.client()
+        self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
+
+    def restart(self, now):
+        # With a new client: what the old kernel had sent would make wait_for_ready take the
+        # subscription for connected.
+        self.manager.restart_kernel(now=now)
+        self.client.stop_channels()
+        self.connect()
 
     def run(self, code, timeout_s=60):
         """What the cell showed: its traceback, streams and value, without colours."""

@@ -48,7 +48,7 @@ def test_it_names_the_cell_the_line_and_what_would_fit(build, tool, sessions, tm
     lines = panel["text"].splitlines()
     assert lines[0].startswith("The previous kernel of <b>train.ipynb died at "), lines
     assert lines[0].endswith(" in cell [2], line 5."), lines
-    assert lines[1].startswith("Very likely out of memory: container limit 6.0 GiB (/sys/fs/cgroup)")
+    assert lines[1].startswith("Very likely out of memory: container limit 6.0 GiB, last seen")
     assert lines[2:7] == [
         "      1  from transformers import AutoModelForCausalLM",
         "      2  ",

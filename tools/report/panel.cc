@@ -116,7 +116,7 @@ Words words_of(const record::Flight& flight, const Death& death) {
   if (cell != 0) words.first += " in cell [" + std::to_string(cell) + "]";
   if (line != 0) words.first += ", line " + std::to_string(line);
   words.first += ".";
-  words.cause = shown(death.cause);
+  words.cause = shown(death.cause_without_paths);
   words.excerpt = excerpt(header, line);
   if (const int top = frame_of_line(stack); cell != 0 && top >= 0) {
     const record::PythonFrame& frame = stack[static_cast<size_t>(top)];
