@@ -258,21 +258,16 @@ void put_limit_name(LineBuffer* out, const LevelRecord& level) {
   if (level.path[0] != '\0') out->text(" ").name(level.path);
 }
 
-const char* brief_path(const char* path) {
-  constexpr size_t kMost = 40;
-  const char* last = strrchr(path, '/');
-  return strlen(path) > kMost && last != nullptr ? last : path;
-}
-
 void put_brief_limit_name(LineBuffer* out, const LevelRecord& level) {
   char path[sizeof(level.path)];
   memcpy(path, level.path, sizeof(path));
   path[sizeof(path) - 1] = '\0';
-  const char* brief = brief_path(path);
-  if (!is_group(level) || brief == path) {
+  constexpr size_t kMost = 40;
+  const char* last = strrchr(path, '/');
+  if (!is_group(level) || strlen(path) <= kMost || last == nullptr || last == path) {
     put_limit_name(out, level);
   } else {
-    out->text("container …").name(brief, sizeof(path));
+    out->text("container …").name(last, sizeof(path));
   }
 }
 

@@ -313,13 +313,11 @@ bool Ledger::at(size_t slot, Block* out) const noexcept {
   return out->address > kBusy;
 }
 
-size_t Ledger::incomplete_from(size_t slot) const noexcept {
-  for (size_t word = slot / 64; word < kSlots / 64; ++word) {
-    uint64_t bits = incomplete_[word].load(kRelaxed);
-    if (word == slot / 64) bits &= ~uint64_t{0} << (slot % 64);
-    if (bits != 0) return word * 64 + static_cast<size_t>(__builtin_ctzll(bits));
-  }
-  return kSlots;
+void Ledger::each_incomplete(void (*visit)(const Block&)) const noexcept {
+  each(incomplete_, [&](size_t slot) {
+    Block block;
+    if (at(slot, &block)) visit(block);
+  });
 }
 
 void Ledger::on_fork_child() noexcept {

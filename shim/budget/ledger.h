@@ -70,8 +70,8 @@ class Ledger {
   // The block in one slot of the table, for walks over all of them; false: none.
   static constexpr size_t slots() noexcept { return kSlots; }
   bool at(size_t slot, Block* out) const noexcept;
-  // The first slot from `slot` on whose block was not all there when it was looked at last; slots(): none.
-  size_t incomplete_from(size_t slot) const noexcept;
+  // Each block that was not all there when it was looked at last.
+  void each_incomplete(void (*visit)(const Block&)) const noexcept;
   int64_t total_bytes() const noexcept { return total_bytes_.load(std::memory_order_relaxed); }
   uint32_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
   uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }

@@ -60,7 +60,6 @@ constexpr int64_t kNoteUntouchedNs = 1'000 * kMs;
 
 struct Counting {
   int64_t untouched_ns = 0;
-  int64_t moved_ns = 0;
   int64_t kills_ns = 0;
   int64_t machine_ns = 0;
 };
@@ -85,10 +84,9 @@ void count_kills(const Look& look, Counting* counting) {
   if (machine) counting->machine_ns = look.now_ns;
 }
 
-void note_untouched(const Look& look, bool changed, Counting* counting) {
-  if (changed) counting->moved_ns = look.now_ns;
+void note_untouched(const Look& look, Counting* counting) {
   // Looks at pages take what a refusal has no time for.
-  if (look.headroom < gate.reserve() || counting->moved_ns <= counting->untouched_ns ||
+  if (look.headroom < gate.reserve() || look.moved_ns <= counting->untouched_ns ||
       look.now_ns - counting->untouched_ns < kNoteUntouchedNs) {
     return;
   }
@@ -117,7 +115,7 @@ int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing, Counting*
   escalation->act(look, changed);
   write_sample(*look, changed);
   thrashing->look(*look);
-  note_untouched(*look, changed, counting);
+  note_untouched(*look, counting);
   count_kills(*look, counting);
   forget_old_sessions(look->now_ns);
   return look->pause_ns;

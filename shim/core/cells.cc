@@ -27,9 +27,7 @@ void begin(record::FlightHeader* header, uint32_t number, const char* source) no
 
 void name(record::FlightHeader* header, uint32_t number, const char* file) noexcept {
   record::CellRecord& cell = header->cells[number % record::kCellSlots];
-  const size_t length = strlen(file);
-  constexpr size_t kMost = sizeof cell.file - 1;
-  copy_text(cell.file, sizeof cell.file, file + (length > kMost ? length - kMost : 0));
+  copy_end(cell.file, file);
   cell.number = number;
 }
 

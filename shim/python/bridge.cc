@@ -236,19 +236,13 @@ PyObject* is_kernel(PyObject*, PyObject* args) noexcept {
   return none();
 }
 
-PyObject* cell(PyObject*, PyObject* args) noexcept {
+// What is told of a cell: its number and a text.
+template <void (*tell)(uint32_t, const char*) noexcept>
+PyObject* of_cell(PyObject*, PyObject* args) noexcept {
   unsigned int number = 0;
-  const char* source = nullptr;
-  if (!api.PyArg_ParseTuple(args, "Iy", &number, &source)) return nullptr;
-  engine::set_cell(number, source);
-  return none();
-}
-
-PyObject* name_cell(PyObject*, PyObject* args) noexcept {
-  unsigned int number = 0;
-  const char* file = nullptr;
-  if (!api.PyArg_ParseTuple(args, "Iy", &number, &file)) return nullptr;
-  engine::name_cell(number, file);
+  const char* text = nullptr;
+  if (!api.PyArg_ParseTuple(args, "Iy", &number, &text)) return nullptr;
+  tell(number, text);
   return none();
 }
 
@@ -295,8 +289,8 @@ constinit PyMethodDef kMethods[] = {
     {"end_privilege", end_privilege, kMethNoargs, "Once for each privilege()."},
     {"shell_started", shell_started, kMethVarargs, "A shell runs here: keep more for tracebacks."},
     {"is_kernel", is_kernel, kMethVarargs, "This process is a kernel with this connection file."},
-    {"cell", cell, kMethVarargs, "That cell, of this source, is executed; 0: none is."},
-    {"name_cell", name_cell, kMethVarargs, "A file stands for that cell."},
+    {"cell", of_cell<engine::set_cell>, kMethVarargs, "That cell, of this source, is executed; 0: none is."},
+    {"name_cell", of_cell<engine::name_cell>, kMethVarargs, "A file stands for that cell."},
     {"asked", asked, kMethNoargs, "Its user or its server asked this process to end."},
     {"keep_frames", keep_frames, kMethVarargs, "--keep-frames was given."},
     {"session_path", session_path, kMethVarargs, "The session's file, or ''."},

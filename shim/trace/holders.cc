@@ -108,13 +108,6 @@ int64_t sum_up(const record::View& view) noexcept {
   return sum;
 }
 
-// The end of a path tells more than its beginning.
-template <size_t N>
-void copy_end(char (&out)[N], const char* text) noexcept {
-  const size_t length = strlen(text);
-  copy_text(out, N, length < N ? text : text + length - (N - 1));
-}
-
 void name(const record::View& view, const Line& line, record::HolderRecord* out) noexcept {
   out->bytes = line.bytes;
   if ((line.key & kIsModule) != 0) {
@@ -133,17 +126,15 @@ void name(const record::View& view, const Line& line, record::HolderRecord* out)
 
 void update_untouched() noexcept {
   sites::reset_untouched();
-  size_t slot = budget::ledger.incomplete_from(0);
-  for (; slot < budget::Ledger::slots(); slot = budget::ledger.incomplete_from(slot + 1)) {
-    budget::Block block;
-    if (!budget::ledger.at(slot, &block) || block.site == 0 || block.touched_bytes < 0) continue;
+  budget::ledger.each_incomplete([](const budget::Block& block) {
+    if (block.site == 0 || block.touched_bytes < 0) return;
     // As the block's weight stands for more than itself, so does what of it is missing.
     const int64_t missing = block.size_bytes - block.touched_bytes;
-    if (missing <= 0) continue;
+    if (missing <= 0) return;
     const double share = static_cast<double>(missing) / static_cast<double>(block.size_bytes);
     sites::add_untouched(block.site,
                          static_cast<int64_t>(share * static_cast<double>(block.weight)));
-  }
+  });
 }
 
 // A signal handler may have interrupted the one who is at it, so it is not waited for without end.

@@ -9,6 +9,7 @@
 #include "tools/report/fits.h"
 #include "tools/report/lines.h"
 #include "tools/report/model.h"
+#include "tools/report/page_text.h"
 #include "tools/report/select.h"
 #include "tools/report/symbols.h"
 
@@ -24,16 +25,6 @@ std::string rendered(const record::Flight& flight, record::Audience audience) {
   text.resize(record::render(flight.header(), *flight.refusals().back(), audience, text.data(),
                              text.size()));
   return text;
-}
-
-std::vector<std::string> split_lines(const std::string& text) {
-  std::vector<std::string> lines;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    lines.push_back(text.substr(at, end - at));
-    at = end + 1;
-  }
-  return lines;
 }
 
 // Audience::kFull is kScript's lines with numbers in place of the last one, which says how to get

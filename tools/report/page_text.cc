@@ -68,13 +68,18 @@ void PageText::line(const std::string& raw, size_t indent, Style style) {
   put(current, style);
 }
 
-void PageText::lines(const std::string& text) {
+std::vector<std::string> split_lines(const std::string& text) {
+  std::vector<std::string> lines;
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
-    const std::string one = text.substr(at, end - at);
-    line(one, hanging_indent(one));
+    lines.push_back(text.substr(at, end - at));
     at = end + 1;
   }
+  return lines;
+}
+
+void PageText::lines(const std::string& text) {
+  for (const std::string& one : split_lines(text)) line(one, hanging_indent(one));
 }
 
 std::string shown(const std::string& text) {

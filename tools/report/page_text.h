@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace oomguard::tools {
 
@@ -31,6 +32,8 @@ class PageText {
   std::string text_;
 };
 
+// Without their newlines.
+std::vector<std::string> split_lines(const std::string& text);
 // Without control characters, which a terminal would obey.
 std::string shown(const std::string& text);
 // The columns that a terminal needs for it, as far as that can be told without its tables:

@@ -4,8 +4,6 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
-#include <map>
-#include <string_view>
 #include <vector>
 
 #include "tools/report/amount.h"
@@ -34,19 +32,9 @@ struct Words {
   std::vector<std::string> more;
 };
 
-std::vector<std::string> lines_of_text(std::string_view text) {
-  std::vector<std::string> lines;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    lines.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
 // The first lines of the cell and the one that stands on the stack, as a traceback shows them.
 std::vector<std::string> excerpt(const record::FlightHeader& header, uint32_t marked) {
-  const std::vector<std::string> source = lines_of_text(header.cell_source);
+  const std::vector<std::string> source = split_lines(header.cell_source);
   std::vector<std::string> shown_lines;
   const auto put = [&](size_t number) {
     char start[24];
@@ -93,7 +81,8 @@ void put_fits(const record::Flight& flight, std::vector<std::string>* lines) {
     const std::string not_fitting = ways(fit, false);
     if (not_fitting.empty()) continue;
     const std::string fitting = ways(fit, true);
-    lines->push_back("Checkpoint " + std::filesystem::path(fit.folder).filename().string() + ": " +
+    const std::string name = std::filesystem::path(fit.folder).filename().string();
+    lines->push_back("Checkpoint " + shown(name) + ": " +
                      amount(fit.size_bytes) + ", and room for " + amount(fit.room_bytes) + ".");
     if (!fitting.empty()) lines->push_back("Fits: " + fitting + ".");
     lines->push_back("Not: " + not_fitting + ".");
@@ -125,9 +114,7 @@ Words words_of(const record::Flight& flight, const Death& death) {
     }
   }
   for (const std::string& one : death.more) words.more.push_back(shown(one));
-  std::vector<std::string> fits;
-  put_fits(flight, &fits);
-  for (const std::string& one : fits) words.more.push_back(shown(one));
+  put_fits(flight, &words.more);
   words.more.push_back("Its variables are lost; files are untouched.");
   words.more.push_back("More: oomguard report " +
                        std::filesystem::path(flight.path()).stem().string());
