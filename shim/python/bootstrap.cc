@@ -22,6 +22,22 @@ constinit uint32_t g_version = 0;
 
 constexpr uint32_t kOldest = (3u << 16) | 9u;
 constexpr uint32_t kCountsThreads = (3u << 16) | 12u;
+constexpr uint32_t kQueuesForMain = (3u << 16) | 12u;
+
+// Py_AddPendingCall up to 3.11 takes the interpreter from the state of whichever thread holds the
+// interpreter's lock. In a thread that does not, that is another one's, which may end and be freed in
+// between. This is what it calls then, with an interpreter; null from 3.12 on, which queue for the
+// main one.
+using AddTo = int (*)(void* interpreter, int (*)(void*), void*);
+constinit AddTo g_add_to = nullptr;
+
+// For the main thread of the main interpreter. From any thread, with the interpreter's lock or
+// without. Takes its lock of pending calls; it allocates nothing while it holds that one, so that a
+// thread that comes from an allocation cannot hold it already. False: the queue is full.
+bool queue(int (*call)(void*), void* argument) noexcept {
+  return (g_add_to != nullptr ? g_add_to(api.PyInterpreterState_Main(), call, argument)
+                              : api.Py_AddPendingCall(call, argument)) == 0;
+}
 
 // "3.11.7 (main, ...) [GCC ...]" -> (3 << 16) | 11; 0 where it reads differently.
 uint32_t parse_version(const char* text) noexcept {
@@ -92,7 +108,8 @@ int pending_call(void*) noexcept {
   const int saved_errno = errno;
   int result = 0;
   if (api.PyInterpreterState_Get() != api.PyInterpreterState_Main()) {
-    // Up to 3.11 the main thread runs the queue of whichever interpreter queued it.
+    // Where the interpreter exports less than it does by default, and is older than 3.12, the queue is
+    // that of whichever interpreter runs.
     g_state.store(State::kWaiting, std::memory_order_release);
   } else {
     PyObject* type = nullptr;
@@ -139,6 +156,9 @@ void detect() noexcept {
     g_version = parse_version(text);
     // The free-threaded build is left alone: its reference counts and locks were not tried here.
     if (g_version >= kOldest && strstr(text, "free-threading") == nullptr) found = State::kWaiting;
+    if (g_version < kQueuesForMain) {
+      g_add_to = reinterpret_cast<AddTo>(dlsym(RTLD_DEFAULT, "_PyEval_AddPendingCall"));
+    }
   }
   g_state.store(found, std::memory_order_release);
 }
@@ -155,22 +175,20 @@ void on_slow_path(bool is_main_thread) noexcept {
   if (api.Py_IsInitialized() == 0) return;
   State expected = State::kWaiting;
   if (!g_state.compare_exchange_strong(expected, State::kQueued, std::memory_order_acq_rel)) return;
-  // Takes the interpreter's pending-calls lock. The interpreter allocates nothing while it holds
-  // that lock, so this thread cannot hold it already.
-  if (api.Py_AddPendingCall(pending_call, nullptr) != 0) {
-    g_state.store(State::kWaiting, std::memory_order_release);
-  }
+  if (!queue(pending_call, nullptr)) g_state.store(State::kWaiting, std::memory_order_release);
 }
 
 bool counts_threads() noexcept { return g_version >= kCountsThreads && state() != State::kFailed; }
 
 void show_notice_soon(bool scarce) noexcept {
-  if (state() == State::kReady) api.Py_AddPendingCall(notice_call, scarce ? &g_state : nullptr);
+  if (state() == State::kReady) {
+    static_cast<void>(queue(notice_call, scarce ? &g_state : nullptr));
+  }
 }
 
 void run_soon(void (*call)() noexcept) noexcept {
   if (state() != State::kReady) return;
-  api.Py_AddPendingCall(run_call, reinterpret_cast<void*>(call));
+  static_cast<void>(queue(run_call, reinterpret_cast<void*>(call)));
 }
 
 void on_fork_child() noexcept {

@@ -5,7 +5,8 @@
 // in the exported interface of 3.9 to 3.14; objects are only ever handled as opaque pointers, so
 // that no structure of the interpreter is assumed except PyMethodDef, unchanged since Python 2.
 // Thread-safety: `resolve` once, from the shim's constructor; read-only afterwards.
-// Callable from a hook: only api.Py_IsInitialized and api.Py_AddPendingCall are.
+// Callable from a hook: only api.Py_IsInitialized, api.PyInterpreterState_Main and, where the
+// interpreter's lock is held (bootstrap.cc), api.Py_AddPendingCall are.
 #pragma once
 
 #include <cstddef>
