@@ -229,7 +229,8 @@ struct FlightHeader {
   char connection_file[256];       // a kernel's, the key of its successor; "" else
   char limit_path[256];
   uint64_t tree;                   // the same for all of one process tree; 0 unknown
-  char ended_because[128];         // why nothing but the end was left (Outcome::kEnded); "" else
+  char ended_because[128];         // why nothing but the end was left (Outcome::kEnded), or the
+                                   // option that asks for an end at the limit; "" else
   RereadRecord reread;
   uint64_t boot_id[2];             // 0, 0 unknown
   uint64_t pid_namespace;          // the key of it; 0 unknown

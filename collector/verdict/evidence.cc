@@ -168,8 +168,10 @@ Evidence gather(const record::FlightHeader& header, const record::RefusalRecord*
   if (newest_refusal != nullptr) {
     out.reported_only =
         newest_refusal->outcome == static_cast<uint32_t>(record::Outcome::kReported);
-    out.ended_by_guard = newest_refusal->outcome == static_cast<uint32_t>(record::Outcome::kEnded);
-    if (out.ended_by_guard) out.ended_because = header.ended_because;
+    out.ended_because = header.ended_because;
+    const bool no_way_out = newest_refusal->outcome == static_cast<uint32_t>(record::Outcome::kEnded);
+    out.ended_by_option = !no_way_out && !out.ended_because.empty();
+    out.ended_by_guard = no_way_out || out.ended_by_option;
   }
   out.machine_bytes = surroundings.machine_bytes;
   out.killers = surroundings.killers;

@@ -51,8 +51,9 @@ struct Evidence {
   std::optional<record::Sample> lowest;  // the least memory in the minute before that
   int64_t unseen_ns = -1;       // from the last sample to the look after the end; -1 unknown
   bool reported_only = false;   // the newest refusal was granted and only recorded
-  bool ended_by_guard = false;  // the newest one's outcome is Outcome::kEnded
-  std::string ended_because;    // then, where it is known: why nothing but the end was left
+  bool ended_by_guard = false;  // the newest one's outcome is Outcome::kEnded, or an option's:
+  bool ended_by_option = false;
+  std::string ended_because;    // then, where it is known: why nothing but the end was left; the option
   int oom_score_adj = 0;
   std::vector<std::string>
       killers;  // programs that run here and end others when the machine gets full

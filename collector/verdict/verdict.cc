@@ -230,6 +230,11 @@ bool is_out_of_memory(Kind kind) {
   return kind == Kind::kGroupLimit || kind == Kind::kHiddenLimit || kind == Kind::kMachine;
 }
 
+bool is_about_memory(const Evidence& evidence, const Verdict& verdict) {
+  const bool of_its_own = verdict.kind == Kind::kSomebody || verdict.kind == Kind::kCrashed;
+  return !of_its_own || is_out_of_memory(verdict.or_kind) || was_near(evidence);
+}
+
 const char* kind_name(Kind kind) {
   static constexpr const char* kNames[] = {
       "running",      "clean",   "executed", "refused",  "ended_by_oomguard", "group_limit",

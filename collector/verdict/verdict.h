@@ -44,6 +44,9 @@ Verdict judge(const Evidence& evidence);
 
 // Out of memory, in whatever way.
 bool is_out_of_memory(Kind kind);
+// Whether it may have to do with how much memory there was: not a signal or a fault far from any
+// limit.
+bool is_about_memory(const Evidence& evidence, const Verdict& verdict);
 // "group_limit", for programs.
 const char* kind_name(Kind kind);
 const char* confidence_name(Confidence confidence);

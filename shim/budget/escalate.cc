@@ -268,7 +268,7 @@ void Escalation::sound_alarm(Look* look, Bytes line) noexcept {
   const Refusal refusal{record::RequestKind::kTouch, outcome,
                         look->tide.recent(), 0, grower, id, &judgement};
   const uint64_t number = write_refusal(refusal, look->now_ns);
-  if (on_limit == options::OnLimit::kExit) session::exit_with_report(true);
+  if (on_limit == options::OnLimit::kExit) session::exit_at_limit(true);
   if (raises) gate.alarm.send(number, grower, look->now_ns);
 }
 

@@ -104,7 +104,7 @@ bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judge
   const uint64_t number = write_refusal(
       {request.kind, outcome, request.size, request.caller, current_thread_id(), id, &judgement},
       now_ns);
-  if (values_.on_limit == options::OnLimit::kExit) session::exit_with_report();
+  if (values_.on_limit == options::OnLimit::kExit) session::exit_at_limit();
   if (only_warn) watchdog::wake();  // shows it
   if (!only_warn && is_flood(request, id, now_ns, judgement)) insist(number, now_ns);
   return only_warn;

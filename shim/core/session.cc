@@ -216,4 +216,10 @@ void exit_with_report(bool from_watchdog) noexcept {
   for (;;) sys::call(SYS_exit_group, 137);
 }
 
+void exit_at_limit(bool from_watchdog) noexcept {
+  record::FlightHeader& header = file()->header;
+  copy_text(header.ended_because, sizeof header.ended_because, "--on-limit exit");
+  exit_with_report(from_watchdog);
+}
+
 }  // namespace oomguard::session

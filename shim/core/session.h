@@ -53,8 +53,10 @@ void say(const char* text, size_t length, bool from_watchdog) noexcept;
 void report_later(uint64_t number) noexcept;
 void show_due_report(bool from_watchdog) noexcept;
 
-// Ends the process with status 137 and its newest report on stderr (--on-limit exit). Writes only
-// as much as fd 2 takes without blocking.
+// Ends the process with status 137 and its newest report on stderr. Writes only as much as fd 2
+// takes without blocking.
 [[noreturn]] void exit_with_report(bool from_watchdog = false) noexcept;
+// The same because of --on-limit exit, which the session's file says.
+[[noreturn]] void exit_at_limit(bool from_watchdog = false) noexcept;
 
 }  // namespace oomguard::session

@@ -49,6 +49,7 @@ def test_a_death_is_told_with_the_next_kernels_first_cell_and_once(kernel):
     assert told.startswith("The previous kernel of train.ipynb died at "), told
     assert " in cell [3].\nIt crashed, or somebody killed it" in told, told
     assert told.splitlines()[-1] == "2" and "\nMore: oomguard report " in told, told
+    assert "Memory" not in told and "Largest" not in told, told
     tells_nothing(kernel)
 
     kernel.client.execute("import time; time.sleep(600)")
@@ -92,6 +93,16 @@ def test_ends_that_somebody_wanted_tell_nothing_and_one_by_oomguard_says_why(ker
     assert "oomguard ended it before the kernel would have killed it for want of memory" in told, told
     assert "no exception could be raised in time" in told and "      2  area = mmap" in told, told
     tells_nothing(kernel)
+
+
+@pytest.mark.parametrize("kernel", [{"OOMGUARD_ON_LIMIT": "exit"}], indirect=True)
+def test_an_end_at_the_limit_that_was_asked_for_is_told_as_one(kernel):
+    kernel.client.execute("held = bytearray(1 << 30)")
+    wait_for_death(kernel)
+    kernel.restart(now=True)
+    told = kernel.run("1 + 1")
+    assert told.startswith("The previous kernel of train.ipynb was ended by oomguard at "), told
+    assert ", as --on-limit exit asks for.\n" in told, told
 
 
 def test_a_kernel_that_was_culled_is_nothing_to_explain(disk):

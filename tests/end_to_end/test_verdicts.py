@@ -142,7 +142,9 @@ def test_an_uncaught_refusal_has_its_own_report(disk, _time):
 def test_an_end_by_oomguard_has_its_own_report(disk, _time):
     done, _ = run(disk, "refused", "--on-limit", "exit")
     assert done.status == 137 and " was killed at " not in done.stderr, done
-    assert death(disk)["kind"] in ("refused", "ended_by_oomguard")
+    told = death(disk)
+    assert told["kind"] == "ended_by_oomguard" and not told["explained"], told
+    assert told["cause"].endswith(", as --on-limit exit asks for."), told
 
 
 @every_time

@@ -69,11 +69,21 @@ def test_it_names_the_cell_the_line_and_what_would_fit(build, tool, sessions, tm
     assert tool("report", "--replaced-by", CONNECTION).returncode == 1, "it is told once"
 
 
-def put(build, folder, sessions):
-    path = report_file.write(build, folder, 40, 600, "died", name="%d-2147480000" % time.time())
+def put(build, folder, sessions, how="died"):
+    path = report_file.write(build, folder, 40, 600, how, name="%d-2147480000" % time.time())
     os.chmod(path, 0o600)
     os.chown(path, os.stat(sessions).st_uid, -1)
     return shutil.move(path, sessions)
+
+
+def test_of_an_end_far_from_any_limit_nothing_is_told_of_memory(build, tool, sessions, tmp_path):
+    put(build, tmp_path, sessions, "crashed")
+    panel = told(tool)
+    lines = panel["text"].splitlines()
+    assert lines[1] == "It crashed with SIGSEGV (segmentation fault).", lines
+    assert "-->   5      model" in panel["text"] and lines[-1].startswith("More: "), lines
+    assert not [line for line in lines if line.startswith(("Memory", "Largest", "Checkpoint", "Fits"))], lines
+    assert "<svg" not in panel["html"], panel
 
 
 def test_in_a_pod_it_is_in_the_log_of_the_server_and_in_the_file_for_it(build, tool, sessions, tmp_path):

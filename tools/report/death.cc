@@ -25,9 +25,10 @@ Death judged(const record::FlightHeader& header, const record::RefusalRecord* ne
   death.cause = verdict::cause(evidence, death.verdict);
   death.cause_without_paths = verdict::cause(evidence, death.verdict, false);
   death.evidence = verdict::evidence_lines(evidence);
+  death.is_about_memory = verdict::is_about_memory(evidence, death.verdict);
   for (std::string line :
        {verdict::why_not_prevented(evidence, death.verdict), verdict::growth(evidence)}) {
-    if (!line.empty()) death.more.push_back(std::move(line));
+    if (death.is_about_memory && !line.empty()) death.more.push_back(std::move(line));
   }
   death.at_realtime_ns = header.end.at_realtime_ns.load();
   if (evidence.last) {
@@ -41,7 +42,7 @@ Death judged(const record::FlightHeader& header, const record::Flight& flight,
   const auto& refusals = flight.refusals();
   const record::RefusalRecord* newest = refusals.empty() ? nullptr : refusals.back();
   Death death = judged(header, newest, flight.samples(), around);
-  const std::string largest = largest_lines(flight);
+  const std::string largest = death.is_about_memory ? largest_lines(flight) : "";
   if (!largest.empty()) death.more.push_back("Largest: " + largest + ".");
   return death;
 }

@@ -114,7 +114,7 @@ Words words_of(const record::Flight& flight, const Death& death) {
     }
   }
   for (const std::string& one : death.more) words.more.push_back(shown(one));
-  put_fits(flight, &words.more);
+  if (death.is_about_memory) put_fits(flight, &words.more);
   words.more.push_back("Its variables are lost; files are untouched.");
   words.more.push_back("More: oomguard report " +
                        std::filesystem::path(flight.path()).stem().string());
@@ -213,7 +213,7 @@ Panel make_panel(const record::Flight& flight, const Death& death) {
   for (const std::string& line : words.excerpt) text += "\n" + line;
   if (!words.top.empty()) text += "\n" + words.top;
   for (const std::string& line : words.more) text += "\n" + line;
-  return {text, html_of(words, curve(flight.samples()))};
+  return {text, html_of(words, death.is_about_memory ? curve(flight.samples()) : "")};
 }
 
 }  // namespace oomguard::tools

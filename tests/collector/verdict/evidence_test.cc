@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "collector/probe/syscall.h"
 
 namespace oomguard::verdict {
@@ -131,6 +133,18 @@ TEST(Gathering, AnExitStatusAndItsSenderAreTakenOver) {
   gone.header->end.sender_pid = 4;
   EXPECT_EQ(gone.look().wait_status, SIGTERM);
   EXPECT_EQ(gone.look().sender_pid, 4);
+}
+
+TEST(Gathering, AnEndByAnOptionIsTheGuards) {
+  Gone gone;
+  const auto refusal = std::make_unique<record::RefusalRecord>();
+  const auto look = [&] { return gather(*gone.header, refusal.get(), gone.samples, gone.around); };
+  refusal->outcome = static_cast<uint32_t>(record::Outcome::kRefused);
+  EXPECT_FALSE(look().ended_by_guard);
+  strcpy(gone.header->ended_because, "--on-limit exit");
+  EXPECT_TRUE(look().ended_by_guard && look().ended_by_option);
+  refusal->outcome = static_cast<uint32_t>(record::Outcome::kEnded);
+  EXPECT_TRUE(look().ended_by_guard && !look().ended_by_option);
 }
 
 TEST(IsOver, AProcessInAnotherNamespaceRunsWhileItWrites) {

@@ -208,6 +208,26 @@ const Row kStatus[] = {
 };
 INSTANTIATE_TEST_SUITE_P(Status, Verdicts, testing::ValuesIn(kStatus));
 
+TEST(AboutMemory, IsWhatTheKernelEndedAndWhateverWasNearALimit) {
+  const auto about = [](const Makes& makes) {
+    const Evidence evidence = makes();
+    return is_about_memory(evidence, judge(evidence));
+  };
+  const auto far = [](std::optional<int> status) {
+    return [=] {
+      Evidence e = ended(status, kRunning)();
+      last_seen_at(&e, 20 * kMiB, 200 * kMiB);
+      return e;
+    };
+  };
+  EXPECT_TRUE(about(ended(SIGKILL, kRunning, true)));
+  EXPECT_TRUE(about(ended(SIGSEGV, kRunning))) << "as who does not look at NULL";
+  EXPECT_FALSE(about(far(SIGSEGV)));
+  EXPECT_FALSE(about(far(SIGKILL)));
+  EXPECT_FALSE(about(far({}))) << "crashed or killed, and the kernel counted none";
+  EXPECT_TRUE(about([] { return Evidence{}; })) << "nothing is known";
+}
+
 Evidence without_counters() {
   Evidence e = killed();
   for (Level& level : e.levels) level.grown = {};

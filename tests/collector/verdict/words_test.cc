@@ -76,6 +76,11 @@ TEST(Words, OfAnEndByTheGuard) {
             "oomguard ended it before the kernel would have killed it for want of memory (limit 32.0 "
             "GiB, last seen 31.9 GiB in use): no exception could be raised in time; --overcommit "
             "refuse.");
+  evidence.ended_by_option = true;
+  evidence.ended_because = "--on-limit exit";
+  EXPECT_EQ(cause(evidence, judge(evidence)),
+            "oomguard ended it before the kernel would have killed it for want of memory (limit 32.0 "
+            "GiB, last seen 31.9 GiB in use), as --on-limit exit asks for.");
 }
 
 TEST(Words, OfAFault) {

@@ -1,10 +1,12 @@
 // Writes a flight file as a long session of a notebook would leave it: call stacks, a timeline,
 // refusals, checkpoint files, and names that try to be more than text.
 //
-//   write_flight FILE STACKS SAMPLES [SOURCE [died]]
+//   write_flight FILE STACKS SAMPLES [SOURCE [died | crashed]]
 //
 // SOURCE is the path of the person's own code, /home/ada/model/train.py otherwise. With `died` the
 // kernel ended by no refusal: it was killed in its second cell while it loaded a checkpoint.
+#include <signal.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -366,13 +368,16 @@ int main(int argc, char** argv) {
   out.module("/home/ada/venv/lib/python3.11/site-packages/numpy/_core/_multiarray_umath.so");
   put_sites(&out, &made, stacks);
   Timeline timeline;
-  for (int i = 0; i < samples; ++i) {
+  const bool crashed = argc > 5 && strcmp(argv[5], "crashed") == 0;
+  for (int i = 0; i < (crashed ? samples / 2 : samples); ++i) {
     timeline.add(out.view(), sample_at(header.start_monotonic_ns, i, samples),
                  [](const void*, size_t) { return true; });
   }
   const int64_t end_ns = header.start_realtime_ns + samples * kStepNs;
-  if (argc > 5 && strcmp(argv[5], "died") == 0) {
+  if (argc > 5) {
     put_death(&header, end_ns);
+    header.end.has_wait_status = crashed ? 1 : 0;
+    header.end.wait_status = crashed ? SIGSEGV : 0;
     // Of family 11: the fifth line of the cell.
     header.newest[0] = uint64_t{1 + 11} << 32 | 2048;
     header.newest_count = 1;
