@@ -6,7 +6,8 @@
 #include "collector/probe/kernel_text.h"
 #include "collector/probe/syscall.h"
 
-// The linker's name of the first byte of what it makes (GNU ld, lld, mold).
+// The linker's name of the first byte of what it makes (GNU ld, lld, mold). The program headers follow
+// it; e_phoff is another place in the file (shim/install/headers_last.cc).
 extern "C" [[gnu::visibility("hidden")]] const ElfW(Ehdr) __ehdr_start;
 
 namespace oomguard::budget::resident {
@@ -28,7 +29,7 @@ bool lock_pages(uintptr_t address, size_t size, int flags) noexcept {
 void keep_code() noexcept {
   g_kept = 0;
   const auto start = reinterpret_cast<uintptr_t>(&__ehdr_start);
-  const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(start + __ehdr_start.e_phoff);
+  const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(start + sizeof __ehdr_start);
   bool first = true;
   uintptr_t bias = 0;
   for (int i = 0; i < __ehdr_start.e_phnum; ++i) {

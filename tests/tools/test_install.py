@@ -7,17 +7,21 @@ import subprocess
 import pytest
 
 
-@pytest.fixture
-def installed(build, tool_at, tmp_path):
-    if shutil.which("cmake") is None:
-        pytest.skip("cmake is not installed")
-    prefix = tmp_path / "prefix"
+def install(build, prefix):
     subprocess.run(
         ["cmake", "--install", build, "--prefix", prefix],
         check=True,
         capture_output=True,
         timeout=60,
     )
+
+
+@pytest.fixture
+def installed(build, tool_at, tmp_path):
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    prefix = tmp_path / "prefix"
+    install(build, prefix)
     return prefix, tool_at(prefix / "bin/oomguard")
 
 
@@ -39,3 +43,14 @@ def test_an_installed_command_preloads_the_installed_library(installed, python):
     result = tool("run", python, "-c", code)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(str(prefix))
+
+
+def test_installing_again_leaves_the_file_of_running_programs_alone(installed, build):
+    """Its pages are mapped: a copy over it would end every one of them by SIGBUS."""
+    prefix, _ = installed
+    library, = prefix.rglob("liboomguard.so")
+    os.utime(library, (1, 1))  # else nothing is to be done
+    with open(library, "rb") as mapped:
+        install(build, prefix)
+        assert library.stat().st_ino != os.fstat(mapped.fileno()).st_ino
+        assert mapped.read() == library.read_bytes()
