@@ -9,20 +9,20 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import judge  # noqa: E402
 import packages  # noqa: E402
 import uml  # noqa: E402
 
 MIB = 1 << 20
-LIMIT_S = 540  # about 80 where nothing else runs
 
 
-def _boot(script, memory_mib, **extra):
+def _boot(script, memory_mib, limit_s=judge.LIMIT_S, **extra):
     python = os.environ["OOMGUARD_VENV"] + "/bin/python"
     environment = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "PYTHONDONTWRITEBYTECODE": "1",
                    "VM_PYTHON": python,
                    "VM_LIBRARY": os.environ["OOMGUARD_BUILD"] + "/lib/liboomguard.so",
                    "VM_COMMAND": os.environ["OOMGUARD_BUILD"] + "/bin/oomguard", **extra}
-    return uml.run([python, HERE / "guest" / script], memory_mib * MIB, LIMIT_S, environment)
+    return uml.run([python, HERE / "guest" / script], memory_mib * MIB, limit_s, environment)
 
 
 def _earlyoom():
@@ -33,7 +33,7 @@ def _earlyoom():
 
 
 @pytest.fixture(scope="session")
-def _machines():
+def _machines(request):
     if not os.environ.get("OOMGUARD_BUILD") or not os.environ.get("OOMGUARD_VENV"):
         pytest.skip("OOMGUARD_BUILD and OOMGUARD_VENV are not set: start through tests/run.sh")
     try:
@@ -44,12 +44,14 @@ def _machines():
     if not works.finished:
         pytest.skip("no guest: User Mode Linux does not start here: "
                     + " ".join(works.console[-300:].split()))
+    guests = {"groups": ("groups.py", 704, {}),
+              "whole_machine": ("whole_machine.py", 512, {"VM_EARLYOOM": _earlyoom()}),
+              "verdicts": ("verdicts.py", 384, {"VM_TIMES": str(judge.VERDICTS),
+                                                "limit_s": judge.VERDICTS_LIMIT_S})}
+    asked_for = {name for test in request.session.items for name in test.fixturenames}
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        yield {"groups": pool.submit(_boot, "groups.py", 704),
-               "whole_machine": pool.submit(_boot, "whole_machine.py", 512,
-                                            VM_EARLYOOM=_earlyoom()),
-               "verdicts": pool.submit(_boot, "verdicts.py", 384,
-                                       VM_TIMES=os.environ.get("OOMGUARD_TEST_VERDICTS", "1"))}
+        yield {name: pool.submit(_boot, script, memory_mib, **more)
+               for name, (script, memory_mib, more) in guests.items() if name in asked_for}
 
 
 @pytest.fixture(scope="session")

@@ -40,14 +40,19 @@ def death(group, way, with_log):
     return done
 
 
+def turns():
+    """(name, whether with the log) of each time that a case is run."""
+    for turn in range(TIMES):
+        for name in "log", "counters":
+            yield name + (f" {turn}" if turn else ""), name == "log"
+
+
 def each(group_of):
     """The case in a group that `group_of()` makes, with the log and without."""
     done = {}
-    for turn in range(TIMES):
-        for with_log in (True, False):
-            name = ("log" if with_log else "counters") + (f" {turn}" if turn else "")
-            with group_of() as group:
-                done[name] = death(group, "grow", with_log)
+    for name, with_log in turns():
+        with group_of() as group:
+            done[name] = death(group, "grow", with_log)
     return done
 
 
@@ -89,28 +94,30 @@ def whole_machine():
 @case
 def somebody():
     done = {}
-    with Group("case", memory_max=LIMIT) as group:
-        for with_log in (True, False):
+    for name, with_log in turns():
+        with Group("case", memory_max=LIMIT) as group:
             program = Program([PYTHON, DIES, "wait"], group, "run",
                               None if with_log else without_log)
             program.wait_for("ready")
             (file,) = program.flight_files()
             os.kill(int(file.stem.split("-")[1]), 9)
             program.process.wait(60)
-            done["log" if with_log else "counters"] = program.finish(1)
+            done[name] = program.finish(1)
     return done
 
 
 @case
 def in_a_pod():
     """Kubernetes makes a file for the reason why a container ended."""
-    open(TERMINATION_LOG, "w").close()
-    try:
-        with Group("case", memory_max=LIMIT) as group:
-            done = death(group, "grow", False)
-        done["log"] = bench.read(TERMINATION_LOG)
-    finally:
-        os.unlink(TERMINATION_LOG)
+    done = {}
+    for turn in range(TIMES):
+        open(TERMINATION_LOG, "w").close()
+        try:
+            with Group("case", memory_max=LIMIT) as group:
+                death(group, "grow", False)
+            done[str(turn)] = bench.read(TERMINATION_LOG)
+        finally:
+            os.unlink(TERMINATION_LOG)
     return done
 
 
