@@ -53,7 +53,7 @@ const char* reason(const Facts& facts, bool cell) {
     case LimitKind::kRlimitData:
       return " at the limit on its data (ulimit -d).";
     case LimitKind::kBudget:
-      return " at the memory budget that was set for it (OOMGUARD_BUDGET, or oomguard.limit).";
+      return " at the memory budget that was set for it.";
   }
   return " before memory ran out.";
 }
@@ -249,7 +249,7 @@ void put_limit_name(LineBuffer* out, const LevelRecord& level) {
       out->text("data, ulimit -d");
       return;
     case LimitKind::kBudget:
-      out->text("budget, OOMGUARD_BUDGET");
+      out->text("budget");
       return;
     default:
       break;

@@ -117,8 +117,7 @@ def wrap(shell_class):
             result = await run(self, *args, **kwargs)
         finally:
             bridge.cell(0, b"")
-            end_load()
-            end_budget()
+            end_parts()
         prepare(self, getattr(result, "error_in_exec", None))()
         return result
 
@@ -140,22 +139,14 @@ def watch(kernel):
     kernel.do_shutdown = do_shutdown
 
 
-def end_budget():
-    """Of a cell that began with %%oomguard."""
-    if "limits" in guard.parts:
-        try:
-            load("magics").end_cell()
-        except Exception:
-            pass  # nowhere to print to
-
-
-def end_load():
-    """Of a cell in which a model was loaded."""
-    if "progress" in guard.parts:
-        try:
-            load("progress").end()
-        except Exception:
-            pass  # the line is as it was
+def end_parts():
+    """Of a cell in which a model was loaded, or that began with %%oomguard."""
+    for part, module, end in ("progress", "progress", "end"), ("limits", "magics", "end_cell"):
+        if part in guard.parts:
+            try:
+                getattr(load(module), end)()
+            except Exception:
+                pass  # nowhere to print to
 
 
 def name_cell(shell, file):

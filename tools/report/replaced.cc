@@ -1,17 +1,14 @@
 #include "tools/report/replaced.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <ctime>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "collector/probe/process.h"
 #include "collector/record/reader.h"
 #include "collector/record/sessions.h"
 #include "tools/command/exit_status.h"
@@ -40,8 +37,8 @@ struct Replaced {
 // Its process is gone, and was there until that moment, about.
 bool ended_about(const record::SessionFile& session, int64_t seconds) {
   struct stat info{};
-  const bool gone = ::kill(session.pid, 0) != 0 && errno == ESRCH;
-  return gone && ::stat(session.path.c_str(), &info) == 0 &&
+  probe::ProcessStatus status;
+  return !probe::read_status(session.pid, &status) && ::stat(session.path.c_str(), &info) == 0 &&
          info.st_mtime >= seconds - kReplacedSeconds;
 }
 
@@ -103,14 +100,6 @@ bool is_recent(const Death& death) {
   return int64_t{::time(nullptr)} * kNsPerSecond - death.at_realtime_ns < kNotebookNs;
 }
 
-pid_t parent_of(pid_t pid) {
-  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("PPid:")) return atoi(line.c_str() + 5);
-  }
-  return 0;
-}
-
 // The kernel's parent is its server, whose output is the container's log. The reason why a
 // container ended is told where the kernel was in this one.
 void tell_pod(const record::Flight& flight, const Death& death, bool this_container) {
@@ -119,7 +108,8 @@ void tell_pod(const record::Flight& flight, const Death& death, bool this_contai
                            death.what + " at " + time_of_day(death.at_realtime_ns) + ". " +
                            shown(death.cause_without_paths) + "\n";
   if (this_container) put_in_termination_log(line);
-  put_in_log_of(parent_of(::getppid()), line);
+  probe::ProcessStatus kernel;
+  if (probe::read_status(::getppid(), &kernel)) put_in_log_of(kernel.parent_pid, line);
 }
 
 std::string as_json(const nlohmann::json& told) {

@@ -103,7 +103,7 @@ TEST_F(Text, NamesEachKindOfLimitInPlainWords) {
                 {LimitKind::kMachine, "(this machine's memory)"},
                 {LimitKind::kRlimitAs, "ulimit -v"},
                 {LimitKind::kRlimitData, "ulimit -d"},
-                {LimitKind::kBudget, "(budget, OOMGUARD_BUDGET)"}};
+                {LimitKind::kBudget, "(budget)"}};
   for (const auto& one : kCases) {
     limit().kind = static_cast<uint32_t>(one.kind);
     EXPECT_NE(rendered(Audience::kCell).find(one.words), std::string::npos) << one.words;

@@ -1,14 +1,12 @@
 // Admission against a budget of its own: what is granted, what is refused, and to whom.
 #include "shim/budget/gate.h"
 
-#include <gtest/gtest.h>
 #include <sys/resource.h>
 
 #include <chrono>
 #include <thread>
 
-#include "shim/core/session.h"
-#include "tests/shim/budget/harness.h"
+#include "tests/shim/budget/gate_cases.h"
 #include "tests/shim/budget/modules.h"
 
 namespace oomguard::budget {
@@ -17,46 +15,11 @@ namespace {
 using test::budget_of;
 using test::Folder;
 using test::guard;
-using test::expect_in_child;
 using test::in_child;
 using test::interpreter_caller;
 using test::kGiB;
 using test::map_module;
 using test::Mapped;
-
-const void* pointer(uintptr_t value) { return reinterpret_cast<const void*>(value); }
-
-bool ask(Bytes size, const void* caller = interpreter_caller(),
-         record::RequestKind kind = record::RequestKind::kMalloc) {
-  const Admission admission(kind, static_cast<size_t>(size), caller);
-  return admission.granted();
-}
-
-uint64_t refusals() { return session::file()->header.refusals; }
-const record::RefusalRecord& newest() {
-  return session::file()->refusals[(refusals() - 1) % record::kRefusalSlots];
-}
-
-Bytes headroom_now() {
-  probe::Reading reading;
-  probe::Headroom headroom;
-  if (!gate.look(probe::Depth::kFull, program_now_ns(), &reading, &headroom)) return -1;
-  return headroom.bytes;
-}
-
-// Everything below runs in a forked child, on a fresh gate.
-#define GATE_TEST(name)                                  \
-  void gate_##name();                                    \
-  TEST(GateTest, name) { expect_in_child(gate_##name); } \
-  void gate_##name()
-// Of those that hold memory to within a few MiB of a line.
-#define GATE_MEMORY_TEST(name)      \
-  void gate_##name();               \
-  TEST(GateTest, name) {            \
-    OOMGUARD_SKIP_UNDER_TSAN();     \
-    expect_in_child(gate_##name);   \
-  }                                 \
-  void gate_##name()
 
 GATE_TEST(GrantsEverythingBeforeItStarts) {
   EXPECT_EQ(gate.mode(), Gate::Mode::kStarting);
@@ -309,79 +272,6 @@ GATE_MEMORY_TEST(ArenasAreHeldToTheSmallLineAndRefusedWithoutARecord) {
   EXPECT_FALSE(arena());
   EXPECT_EQ(refusals(), 0u) << "pymalloc asks for the object itself next";
   EXPECT_FALSE(gate.incident.grace());
-}
-
-GATE_TEST(BlocksAboveOneMiBAreRecordedWithWhoAsked) {
-  guard(budget_of(256 * kMiB));
-  const Mapped memory(8 * kMiB);
-  {
-    Admission admission(record::RequestKind::kMalloc, 8 * kMiB, interpreter_caller());
-    admission.block(reinterpret_cast<void*>(memory.address()), 8 * kMiB, true);
-  }
-  Block found{};
-  ASSERT_TRUE(ledger.find(memory.address(), &found));
-  EXPECT_EQ(found.size_bytes, 8 * kMiB);
-  EXPECT_EQ(found.caller, reinterpret_cast<uintptr_t>(interpreter_caller()));
-  EXPECT_EQ(found.thread_id, static_cast<int32_t>(gettid()));
-  Admission small(record::RequestKind::kMalloc, kMiB, interpreter_caller());
-  small.block(reinterpret_cast<void*>(memory.address() + kMiB), kMiB, true);
-  small.block(nullptr, 8 * kMiB, true);
-  EXPECT_EQ(ledger.count(), 1u) << "CPython's arenas are exactly 1 MiB and stay out";
-}
-
-GATE_TEST(CallsFromInsideASlowPathPassThroughUnseen) {
-  guard(budget_of(64 * kMiB));
-  const SlowPathScope inside;
-  Admission admission(record::RequestKind::kMalloc, kGiB, interpreter_caller());
-  EXPECT_TRUE(admission.granted());
-  admission.block(pointer(0x7f0000000000) == nullptr ? nullptr : &admission, kGiB, true);
-  EXPECT_EQ(ledger.count(), 0u);
-  EXPECT_EQ(refusals(), 0u);
-}
-
-GATE_TEST(WhatAnotherThreadIsFillingIsInFlight) {
-  guard(budget_of(256 * kMiB));
-  const Mapped others(200 * kMiB);
-  ledger.add({others.address(), others.size(), -1, program_now_ns(), 0, 4711, false});
-  EXPECT_FALSE(ask(100 * kMiB));
-  EXPECT_EQ(newest().in_flight_bytes, 200 * kMiB);
-  ledger.remove(others.address(), nullptr);
-  EXPECT_TRUE(ask(100 * kMiB));
-}
-
-GATE_TEST(OnesOwnSkeletonAndAnotherThreadsQuietOneAreNotInFlight) {
-  guard(budget_of(256 * kMiB));
-  const Mapped memory(200 * kMiB);
-  ledger.add({memory.address(), memory.size(), -1, program_now_ns(), 0,
-              static_cast<int32_t>(gettid()), false});
-  EXPECT_TRUE(ask(200 * kMiB));
-  const Mapped quiet(200 * kMiB);
-  const int64_t long_ago = program_now_ns() - 10'000'000'000;
-  ledger.add({quiet.address(), quiet.size(), -1, long_ago, 0, 4711, false});
-  EXPECT_TRUE(ask(200 * kMiB));
-  EXPECT_EQ(refusals(), 0u);
-}
-
-GATE_TEST(ARequestThatIsBeingDecidedStandsInTheWayUntilItIsRecorded) {
-  guard(budget_of(256 * kMiB));
-  {
-    const Admission first(record::RequestKind::kMalloc, 200 * kMiB, interpreter_caller());
-    ASSERT_TRUE(first.granted());
-    bool second = true;
-    std::thread([&] { second = ask(100 * kMiB); }).join();
-    EXPECT_FALSE(second);
-  }
-  EXPECT_TRUE(ask(100 * kMiB)) << "the call failed or its block is recorded";
-}
-
-GATE_TEST(AForkedChildStartsWithNothingPending) {
-  guard(budget_of(256 * kMiB));
-  const Admission held(record::RequestKind::kMalloc, 200 * kMiB, interpreter_caller());
-  expect_in_child([] {
-    thread_state = {};
-    gate.on_fork_child();
-    EXPECT_TRUE(ask(200 * kMiB));
-  });
 }
 
 GATE_TEST(TheReserveIsWhatWasConfiguredOrTheFormula) {

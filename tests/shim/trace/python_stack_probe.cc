@@ -99,7 +99,8 @@ EXPORT void probe_forget() { trace::forget_python_readers(); }
 // Calls a callback: a C frame between Python frames.
 EXPORT void probe_call(void (*callback)()) { callback(); }
 
-// How many C frames of this thread are the evaluation loop's; -1: unknown.
+// How many C frames of this thread are the evaluation loop's; -1: unknown, also where a compiler put
+// most of the loop away from its symbol (Debian's 3.14).
 EXPORT int probe_loops() {
   void* loop = dlsym(RTLD_DEFAULT, "_PyEval_EvalFrameDefault");
   Dl_info info;
@@ -118,7 +119,7 @@ EXPORT int probe_loops() {
     const auto at = reinterpret_cast<uintptr_t>(frames[i]);
     if (at >= start && at < start + symbol->st_size) ++loops;
   }
-  return loops;
+  return loops > 0 ? loops : -1;
 }
 
 // The number of frames in a thread that Python does not know.

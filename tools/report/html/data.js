@@ -81,7 +81,7 @@ const kinds = {
   "machine": "this machine's memory",
   "rlimit-as": "address space (ulimit -v)",
   "rlimit-data": "data (ulimit -d)",
-  "budget": "budget (OOMGUARD_BUDGET)",
+  "budget": "budget",
 };
 const limitName = level => kinds[level.kind] || level.kind;
 
