@@ -16,7 +16,8 @@ namespace {
 // layout of struct sigaction: the handler comes first.
 bool has_handler(int signal_number) noexcept {
   unsigned long action[8] = {};
-  return sys::call(SYS_rt_sigaction, signal_number, 0, sys::as_arg(action), 8) == 0 && action[0] > 1;
+  return sys::call(SYS_rt_sigaction, signal_number, 0, sys::as_arg(action), 8) == 0 &&
+         action[0] > 1;
 }
 
 }  // namespace

@@ -19,8 +19,9 @@ constinit uintptr_t g_loop_end = 0;
 using ThisThread = void* (*)();
 constinit ThisThread g_this_thread = nullptr;
 
-// Copies from this process's own memory up to what cannot be read; returns how many bytes. Less than a
-// page: in two parts where it crosses into another one, since a part is copied as a whole or not.
+// Copies from this process's own memory up to what cannot be read; returns how many bytes. Less
+// than a page: in two parts where it crosses into another one, since a part is copied as a whole or
+// not.
 size_t peek(uintptr_t address, void* out, size_t size) {
   const size_t in_page = kPage - address % kPage;
   const size_t first = size < in_page ? size : in_page;
@@ -76,7 +77,8 @@ Caller next_caller(Caller nearest, const uintptr_t* words, size_t count) {
 bool follows_call(const unsigned char (&before)[8]) noexcept {
 #if defined(__x86_64__)
   if (before[3] == 0xe8) return true;  // call rel32
-  // call through a register or memory: ff /2, with 0, 1 or 4 bytes of displacement, maybe a SIB byte.
+  // call through a register or memory: ff /2, with 0, 1 or 4 bytes of displacement, maybe a SIB
+  // byte.
   static constexpr int kStarts[] = {6, 5, 4, 2, 1};
   for (const int at : kStarts) {
     if (before[at] == 0xff && (before[at + 1] & 0x38) == 0x10) return true;

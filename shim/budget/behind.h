@@ -3,11 +3,11 @@
 // that called it, operator new throws into whoever asked.
 //
 // The stack above the hook's own frame is looked at for return addresses, 1 KiB of it; it is copied
-// by the kernel, so that the end of a small stack is no harm. A guess: an old return address may lie
-// there. The worst of it is that a request is granted (and the main thread gets an exception) which
-// could have been refused, or the other way round, as without it.
-// Callable from a hook: yes, and from nowhere else (it walks the frames of our own code). Not in the
-// raw thread. Thread-safety: all.
+// by the kernel, so that the end of a small stack is no harm. A guess: an old return address may
+// lie there. The worst of it is that a request is granted (and the main thread gets an exception)
+// which could have been refused, or the other way round, as without it. Callable from a hook: yes,
+// and from nowhere else (it walks the frames of our own code). Not in the raw thread.
+// Thread-safety: all.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@
 
 namespace oomguard::budget {
 
-// The interpreter's evaluation loop: what it calls is answered in Python. And its function that says
-// whether Python knows this thread (PyGILState_GetThisThreadState), null in other programs.
+// The interpreter's evaluation loop: what it calls is answered in Python. And its function that
+// says whether Python knows this thread (PyGILState_GetThisThreadState), null in other programs.
 void set_interpreter_loop(uintptr_t start, uintptr_t size, void* (*this_thread)()) noexcept;
 
 // `nearest` is what classify() said of the hook's return address. The caller whom a refusal has to

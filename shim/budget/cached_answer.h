@@ -1,8 +1,8 @@
-// The kernel's last answer about the room that is left, used again while nobody can have filled half
-// of it: half of the room may be handed out from it. (docs/design.md "Admission", step 2)
-// What is spent only counts up, and wraps: differences of it are what matters.
-// Thread-safe: atomics only; an answer that is replaced while it is used costs a little room, never
-// more than half of it. Callable from a hook and from the raw thread: yes.
+// The kernel's last answer about the room that is left, used again while nobody can have filled
+// half of it: half of the room may be handed out from it. (docs/design.md "Admission", step 2) What
+// is spent only counts up, and wraps: differences of it are what matters. Thread-safe: atomics
+// only; an answer that is replaced while it is used costs a little room, never more than half of
+// it. Callable from a hook and from the raw thread: yes.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,8 @@ namespace oomguard::budget {
 
 class CachedAnswer {
  public:
-  // Everything spent so far. Read before the kernel is asked: what is granted later is not in its answer.
+  // Everything spent so far. Read before the kernel is asked: what is granted later is not in its
+  // answer.
   Bytes spent() const noexcept { return spent_.load(std::memory_order_acquire); }
   void spend(Bytes size) noexcept { spent_.fetch_add(size, std::memory_order_relaxed); }
   // What limits changed: no answer helps that is given, or for which the kernel was asked, before

@@ -201,10 +201,10 @@ bool full_path(uintptr_t address, char* out, size_t capacity) {
 
 Caller classify_path(const char* path) noexcept {
   static constexpr const char* kAborting[] = {
-      "libopenblas", "libscipy_openblas", "libmkl_",     "libgomp",     "libiomp5", "libomp.",
-      "libomp-",     "libomp5",           "libllvmlite", "libLLVM",     "libtriton", "xla_extension",
-      "libjax",      "libgmp.",           "libgmp-",     "libglib-2.0", "cygrpc.",   "libscalene",
-      "libefence",   "libduma"};
+      "libopenblas", "libscipy_openblas", "libmkl_",    "libgomp",     "libiomp5",
+      "libomp.",     "libomp-",           "libomp5",    "libllvmlite", "libLLVM",
+      "libtriton",   "xla_extension",     "libjax",     "libgmp.",     "libgmp-",
+      "libglib-2.0", "cygrpc.",           "libscalene", "libefence",   "libduma"};
   const char* base = base_name(path);
   for (const char* prefix : kAborting) {
     if (starts_with(base, prefix)) return Caller::kAborts;

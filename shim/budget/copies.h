@@ -1,6 +1,7 @@
-// Growth that no counter of the process shows: a page that a fork shares is copied when it is written to,
-// and the writer's resident memory stays what it was. Estimated as what it faulted in beyond its own
-// growth, as far as the limit's usage grew by that. Plain state of one thread (the watchdog's).
+// Growth that no counter of the process shows: a page that a fork shares is copied when it is
+// written to, and the writer's resident memory stays what it was. Estimated as what it faulted in
+// beyond its own growth, as far as the limit's usage grew by that. Plain state of one thread (the
+// watchdog's).
 #pragma once
 
 #include <algorithm>

@@ -182,7 +182,8 @@ bool GroupTable::open(const char* directory, uint64_t group_key, uint64_t budget
     sys::close(fd);
     return false;
   }
-  const long mapped = sys::call(SYS_mmap, 0, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  const long mapped =
+      sys::call(SYS_mmap, 0, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   sys::close(fd);
   if (mapped < 0 && mapped > -4096) return false;
   file_.store(reinterpret_cast<File*>(mapped), std::memory_order_release);
@@ -269,7 +270,8 @@ void GroupTable::refresh_others(int64_t now_ns) noexcept {
     asked = false;
     for (const Slot& slot : file()->slots) {
       if (&slot == own() || slot.pid.load(kRelaxed) == 0) continue;
-      if (slot.in_flight.load(kRelaxed) > 0 && slot.heartbeat_ns.load(kRelaxed) < now_ns) asked = true;
+      if (slot.in_flight.load(kRelaxed) > 0 && slot.heartbeat_ns.load(kRelaxed) < now_ns)
+        asked = true;
     }
   }
 }

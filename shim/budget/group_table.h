@@ -1,9 +1,10 @@
 // What the guarded processes of one memory group tell each other: requests being decided, blocks
 // being filled, recent growth. A small file in <dir>/groups/, keyed by the group, mapped shared.
 //
-// It also says who belongs together: the processes that one guarded process started, and theirs, are a
-// tree. Forked children know it; a program that was executed looks for its own slot, else for the
-// nearest of its ancestors. So neither a session nor a process group of its own makes a stranger.
+// It also says who belongs together: the processes that one guarded process started, and theirs,
+// are a tree. Forked children know it; a program that was executed looks for its own slot, else for
+// the nearest of its ancestors. So neither a session nor a process group of its own makes a
+// stranger.
 //
 // Each process owns one slot. Readers distrust it: a slot whose process is gone or whose heartbeat
 // stopped counts for nothing, so that what a SIGKILLed neighbour had in flight comes back at once.
@@ -28,15 +29,16 @@ class GroupTable {
     std::atomic<int64_t> pending;      // bytes of requests being decided
     std::atomic<int64_t> in_flight;    // untouched bytes of young or moving blocks
     std::atomic<int64_t> growth;       // bytes grown in the last ~200 ms
-    std::atomic<int64_t> pace;         // bytes that it may grow by in a millisecond; 0: it stands still
+    std::atomic<int64_t> pace;  // bytes that it may grow by in a millisecond; 0: it stands still
     std::atomic<int64_t> bytes;        // RssAnon + RssShmem, less what a relative counts
     std::atomic<uint64_t> start_ticks; // of the process: a number is given again
     std::atomic<uint64_t> tree;        // the same for all of one tree
     std::atomic<uint64_t> budget;      // the one it counts against: a tree may have several
     std::atomic<int32_t> child_score;  // oom_score_adj that its children get (children/oom_score.h)
     std::atomic<uint32_t> wake;        // neighbours ask for a fresh sample (futex word)
-    std::atomic<int64_t> ends_ns;      // since when it is about to end with its report; 0: it is not
-    std::atomic<int64_t> stands_ns;    // since when it stands still for another one to act; 0: it does not
+    std::atomic<int64_t> ends_ns;  // since when it is about to end with its report; 0: it is not
+    std::atomic<int64_t>
+        stands_ns;  // since when it stands still for another one to act; 0: it does not
   };
 
   // Maps the group's file and claims a slot. False: alone. `budget` tells configured budgets apart.

@@ -1,5 +1,5 @@
-// How much a counter grew lately: the sum of its steps up within a sliding window, in eight buckets.
-// Shrinking counts as none. Plain state of one thread (the watchdog's), no allocation.
+// How much a counter grew lately: the sum of its steps up within a sliding window, in eight
+// buckets. Shrinking counts as none. Plain state of one thread (the watchdog's), no allocation.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,8 @@ class Growth {
   constexpr void update(int64_t value, int64_t now_ns) {
     const int64_t bucket = now_ns / bucket_ns_;
     if (known_) {
-      for (int64_t passed = bucket_ + 1; passed <= bucket && passed <= bucket_ + kBuckets; ++passed) {
+      for (int64_t passed = bucket_ + 1; passed <= bucket && passed <= bucket_ + kBuckets;
+           ++passed) {
         steps_[static_cast<size_t>(passed % kBuckets)] = 0;
       }
       if (value > last_) steps_[static_cast<size_t>(bucket % kBuckets)] += value - last_;

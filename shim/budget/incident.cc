@@ -13,8 +13,8 @@ uint64_t Incident::refused(int64_t now_ns, bool with_grace) noexcept {
   surfaced_.store(false, std::memory_order_release);
   if (with_grace) grace_.store(true, std::memory_order_release);
   uint64_t state = state_.load(std::memory_order_acquire);
-  while ((state & 1) == 0 &&
-         !state_.compare_exchange_weak(state, ((state >> 1) + 1) << 1 | 1, std::memory_order_acq_rel)) {
+  while ((state & 1) == 0 && !state_.compare_exchange_weak(state, ((state >> 1) + 1) << 1 | 1,
+                                                           std::memory_order_acq_rel)) {
   }
   return (state & 1) != 0 ? state >> 1 : (state >> 1) + 1;
 }

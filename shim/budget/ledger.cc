@@ -89,11 +89,13 @@ bool Ledger::remove(uintptr_t address, Block* out) noexcept {
   const size_t slot = slot_of(address);
   if (slot == kSlots) return false;
   uintptr_t expected = address;
-  if (!keys_[slot].compare_exchange_strong(expected, kBusy, std::memory_order_acq_rel)) return false;
+  if (!keys_[slot].compare_exchange_strong(expected, kBusy, std::memory_order_acq_rel))
+    return false;
   Block block;  // read once it is ours: before, it could be replaced under the reader
   read(slot, &block);
-  // What neighbours see ends with the block, else a loop that frees what it asks for (a pipe's reader
-  // does) would seem to be filling all of it. Before the ledger, for the reason given in Gate's block.
+  // What neighbours see ends with the block, else a loop that frees what it asks for (a pipe's
+  // reader does) would seem to be filling all of it. Before the ledger, for the reason given in
+  // Gate's block.
   if ((active_[slot / 64].load(kRelaxed) >> (slot % 64) & 1) != 0) {
     group_table.add_in_flight(std::max<int64_t>(0, block.touched_bytes) - block.size_bytes);
   }
@@ -149,7 +151,8 @@ void Ledger::unmap(uintptr_t address, size_t size) noexcept {
       return;
     }
     rest.touched_bytes = -1;
-    rest.weight = static_cast<int64_t>(static_cast<double>(block.weight) / static_cast<double>(block.size_bytes) *
+    rest.weight = static_cast<int64_t>(static_cast<double>(block.weight) /
+                                       static_cast<double>(block.size_bytes) *
                                        static_cast<double>(rest.size_bytes));
     if (rest.size_bytes > static_cast<int64_t>(kRecordedAbove)) add(rest);
   });
@@ -187,7 +190,8 @@ bool Ledger::pass_over(int32_t thread_id, int64_t now_ns) noexcept {
 // Its thread went on without having touched it.
 bool Ledger::is_left_alone(size_t slot) noexcept {
   const Entry& entry = entries_[slot];
-  if ((entry.flags.load(kRelaxed) & kPassedOver) == 0 || entry.touched.load(kRelaxed) != 0) return false;
+  if ((entry.flags.load(kRelaxed) & kPassedOver) == 0 || entry.touched.load(kRelaxed) != 0)
+    return false;
   set(active_, slot, false);
   if ((entry.flags.load(kRelaxed) & kPassedOver) != 0) return true;
   set(active_, slot, true);  // another block by now
@@ -218,7 +222,8 @@ void Ledger::sample(size_t slot, int64_t now_ns, const probe::Residency& residen
   }
 }
 
-int64_t Ledger::in_flight(int32_t self, int64_t now_ns, const probe::Residency& residency) noexcept {
+int64_t Ledger::in_flight(int32_t self, int64_t now_ns,
+                          const probe::Residency& residency) noexcept {
   int64_t sum = 0;
   each(active_, [&](size_t slot) {
     Entry& entry = entries_[slot];

@@ -1,8 +1,8 @@
 // The live blocks above 1 MiB: where they are, who asked, and how much of them is really there.
 //
-// Answers two questions: what is in flight (untouched bytes of blocks that other threads are filling
-// right now), and which blocks are the largest (for the report). CPython's arenas are exactly 1 MiB
-// and stay out.
+// Answers two questions: what is in flight (untouched bytes of blocks that other threads are
+// filling right now), and which blocks are the largest (for the report). CPython's arenas are
+// exactly 1 MiB and stay out.
 //
 // A set-associative table of fixed size without locks: a key is claimed by compare-and-swap, its
 // entry is written, then published. A reader may see an entry that is being replaced; every use
@@ -43,14 +43,15 @@ class Ledger {
   void unmap(uintptr_t address, size_t size) noexcept;
 
   // Untouched bytes of blocks of threads other than `self` that are young or moving. Looks at the
-  // pages of those blocks (every 2 ms at most), not at quiet ones: a skeleton of thousands of blocks
-  // costs nothing.
+  // pages of those blocks (every 2 ms at most), not at quiet ones: a skeleton of thousands of
+  // blocks costs nothing.
   int64_t in_flight(int32_t self, int64_t now_ns, const probe::Residency& residency) noexcept;
   // The same without looking at any page: never less than in_flight.
   int64_t in_flight_bound(int32_t self, int64_t now_ns) noexcept;
-  // `thread_id` asks for memory again. Blocks that it got at least kPassedOverNs ago count only from now on
-  // if it has begun to fill them, or else once they are seen to move: it does something else (a library's
-  // work memory, a sparse buffer). Returns whether blocks of its own are too new for that.
+  // `thread_id` asks for memory again. Blocks that it got at least kPassedOverNs ago count only
+  // from now on if it has begun to fill them, or else once they are seen to move: it does something
+  // else (a library's work memory, a sparse buffer). Returns whether blocks of its own are too new
+  // for that.
   bool pass_over(int32_t thread_id, int64_t now_ns) noexcept;
   // Looks at the next `count` quiet blocks, in turns: is one of them being filled after all? The
   // watchdog does it while memory is short.

@@ -1,5 +1,5 @@
-// How near to a limit a request may come: pure arithmetic of the reserve, the two lines under it and
-// the credit that a thread gets. No state, no files. Callable from a hook: yes.
+// How near to a limit a request may come: pure arithmetic of the reserve, the two lines under it
+// and the credit that a thread gets. No state, no files. Callable from a hook: yes.
 #pragma once
 
 #include <algorithm>
@@ -19,8 +19,8 @@ constexpr Bytes computed_reserve(Bytes limit, uint32_t cpus) {
   return std::clamp(16 * kMiB + Bytes{cpus} * 256 * 1024 + share, 24 * kMiB, 96 * kMiB);
 }
 
-// IPython parses and renders what a script only prints: 4 to 8 MiB where the library frames were let
-// go. Small containers give less.
+// IPython parses and renders what a script only prints: 4 to 8 MiB where the library frames were
+// let go. Small containers give less.
 constexpr Bytes shell_share(Bytes limit) { return std::min(16 * kMiB, limit / 32); }
 
 // Requests at least this large are decided one by one.
@@ -36,13 +36,14 @@ struct Lines {
   Bytes small;  // a small one may dip to here
 };
 
-// `blind`: growth that can happen between two looks of the watchdog. `bystander`: somebody else on the
-// same limit is growing; its small requests are no danger and are the last to refuse. `only_c`: no
-// interpreter builds an exception from what is left, and none can be sent instead: who comes too near is
-// ended (announced_end_line), so small requests have to stop earlier.
+// `blind`: growth that can happen between two looks of the watchdog. `bystander`: somebody else on
+// the same limit is growing; its small requests are no danger and are the last to refuse. `only_c`:
+// no interpreter builds an exception from what is left, and none can be sent instead: who comes too
+// near is ended (announced_end_line), so small requests have to stop earlier.
 constexpr Lines lines(Bytes reserve, Bytes blind, bool grace, bool bystander, bool only_c = false) {
   const Bytes grace_line = reserve / 8;  // the rest is for showing it (Gate::add_privilege)
-  const Bytes small = bystander ? reserve / 16 : (grace ? grace_line : reserve / 4) * (only_c ? 2 : 1);
+  const Bytes small =
+      bystander ? reserve / 16 : (grace ? grace_line : reserve / 4) * (only_c ? 2 : 1);
   return {grace ? reserve / 2 : reserve + blind, small};
 }
 
@@ -69,11 +70,13 @@ constexpr int64_t tick_ns(Bytes headroom, uint32_t cpus, bool calm) {
   return std::clamp<int64_t>(std::max<Bytes>(headroom, 0) / speed, floor_ns, 250'000'000);
 }
 
-// The same where neither the process nor the limit's usage moved for `quiet_ns`: looking costs 40 us with
-// the wake-up. What could fill meanwhile is one thread's (2.75 GB/s); a request wakes the watchdog.
+// The same where neither the process nor the limit's usage moved for `quiet_ns`: looking costs 40
+// us with the wake-up. What could fill meanwhile is one thread's (2.75 GB/s); a request wakes the
+// watchdog.
 constexpr int64_t doze_ns(Bytes headroom, int64_t quiet_ns) {
   constexpr int64_t kShort = 32'000'000;
-  const int64_t longest = std::clamp<int64_t>(std::max<Bytes>(headroom, 0) * 4 / 11, kShort, 250'000'000);
+  const int64_t longest =
+      std::clamp<int64_t>(std::max<Bytes>(headroom, 0) * 4 / 11, kShort, 250'000'000);
   return std::clamp<int64_t>(quiet_ns / 64, 0, longest);
 }
 

@@ -22,8 +22,8 @@ constexpr int64_t end_of(int64_t offset, int64_t size) {
   return size > INT64_MAX - offset ? INT64_MAX : offset + size;
 }
 
-// On a block device nothing is memory, and its statfs is slow. (tmpfs and ramfs have major number 0, as
-// overlays have.)
+// On a block device nothing is memory, and its statfs is slow. (tmpfs and ramfs have major number
+// 0, as overlays have.)
 bool may_be_memory(const struct stat& file) noexcept {
   constexpr dev_t kMajor = 0xfff00;
   return S_ISREG(file.st_mode) && (file.st_dev & kMajor) == 0;
@@ -39,7 +39,8 @@ bool MemoryFile::look_at(int fd) noexcept {
   struct stat status;
   struct statfs file_system;
   return sys::fstat(fd, &status) == 0 && may_be_memory(status) &&
-         sys::call(SYS_fstatfs, fd, sys::as_arg(&file_system)) == 0 && finish(&status, &file_system);
+         sys::call(SYS_fstatfs, fd, sys::as_arg(&file_system)) == 0 &&
+         finish(&status, &file_system);
 }
 
 bool MemoryFile::look_at(const char* path) noexcept {

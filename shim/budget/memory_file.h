@@ -1,6 +1,6 @@
-// A file whose content is memory: memfd, POSIX shared memory, anything on tmpfs or ramfs. Nothing of
-// it can be reclaimed, and the kernel kills at the limit inside the call that makes it grow. This is
-// how much a call would make such a file grow.
+// A file whose content is memory: memfd, POSIX shared memory, anything on tmpfs or ramfs. Nothing
+// of it can be reclaimed, and the kernel kills at the limit inside the call that makes it grow.
+// This is how much a call would make such a file grow.
 //
 // What a descriptor is, is asked of the kernel each time: numbers are reused.
 // Thread-safe: no state. Callable from a hook and from a signal handler: yes (system calls only).

@@ -85,8 +85,8 @@ void leave_descriptors() noexcept {
   for (int fd = 0; fd < 4096; ++fd) sys::close(fd);
 }
 
-// Asks for short turns (Linux 6.12, no privilege needed): a thread that runs for microseconds is then
-// scheduled soon after its sleep ends, also on a busy machine. Priority stays as it was.
+// Asks for short turns (Linux 6.12, no privilege needed): a thread that runs for microseconds is
+// then scheduled soon after its sleep ends, also on a busy machine. Priority stays as it was.
 void ask_for_short_turns() noexcept {
   struct {
     uint32_t size, policy;

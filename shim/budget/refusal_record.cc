@@ -32,7 +32,8 @@ const probe::Probe& source_of(const Judgement& judgement) noexcept {
 
 void fill_levels(const Judgement& judgement, record::RefusalRecord* out) noexcept {
   const probe::Reading& reading = judgement.reading;
-  out->level_count = reading.level_count < record::kLevelSlots ? reading.level_count : record::kLevelSlots;
+  out->level_count =
+      reading.level_count < record::kLevelSlots ? reading.level_count : record::kLevelSlots;
   for (uint32_t i = 0; i < out->level_count; ++i) {
     const probe::Level& level = reading.levels[i];
     record::LevelRecord& record = out->levels[i];
@@ -105,7 +106,8 @@ void read_thread_name(int32_t thread_id, char* out, size_t capacity) noexcept {
   size_t used = strlen(path);
   char digits[12];
   size_t count = 0;
-  for (int32_t rest = thread_id; rest > 0; rest /= 10) digits[count++] = static_cast<char>('0' + rest % 10);
+  for (int32_t rest = thread_id; rest > 0; rest /= 10)
+    digits[count++] = static_cast<char>('0' + rest % 10);
   while (count > 0) path[used++] = digits[--count];
   memcpy(path + used, "/comm", 6);
   const int fd = sys::open(path, O_RDONLY);
@@ -120,7 +122,8 @@ void read_thread_name(int32_t thread_id, char* out, size_t capacity) noexcept {
 trace::Holders holders_of(const record::FlightFile& flight, uint64_t number, uint64_t incident,
                           record::HolderRecord (&out)[record::kHolderSlots]) noexcept {
   const record::RefusalRecord& before = flight.refusals[(number - 1) % record::kRefusalSlots];
-  if (before.sequence.load(std::memory_order_acquire) != number || before.incident != incident) return {};
+  if (before.sequence.load(std::memory_order_acquire) != number || before.incident != incident)
+    return {};
   const trace::Holders holders = {before.holder_count, before.attributed_bytes};
   memcpy(out, before.holders, sizeof out);
   std::atomic_thread_fence(std::memory_order_acquire);

@@ -20,8 +20,8 @@ struct Refusal {
   const Judgement* judgement;
 };
 
-// Returns the refusal's 1-based number. An incident's refusals beyond the ring's size are counted and
-// get a number, but no record.
+// Returns the refusal's 1-based number. An incident's refusals beyond the ring's size are counted
+// and get a number, but no record.
 uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept;
 
 // In fork's child, before its first record.

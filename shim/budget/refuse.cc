@@ -1,4 +1,5 @@
-// What the gate does with a request that meets its line: relief, then a refusal, where that is handled.
+// What the gate does with a request that meets its line: relief, then a refusal, where that is
+// handled.
 #include <algorithm>
 
 #include "shim/budget/behind.h"
@@ -25,25 +26,25 @@ constexpr int64_t kInARowNs = 10'000'000;
 
 }  // namespace
 
-// What must stay beside a small request. A program of C gets NULL early enough to live on with it. A
-// library in a Python process, which may not expect it, only where the kernel would be next: not at
-// the last page, because what threads touch besides (stacks, page tables) is asked for by nobody. C++
-// throws, which few programs catch.
+// What must stay beside a small request. A program of C gets NULL early enough to live on with it.
+// A library in a Python process, which may not expect it, only where the kernel would be next: not
+// at the last page, because what threads touch besides (stacks, page tables) is asked for by
+// nobody. C++ throws, which few programs catch.
 Bytes Gate::kept_from(Caller caller) const noexcept {
   if (privilege_.load(kRelaxed) > 0 || caller == Caller::kCxxRuntime) return kDipLine;
   const Bytes small = lines_now().small;
   return std::max(kDipLine, only_c_ && caller == Caller::kOther ? small : small / 2);
 }
 
-// Granted and filled it is the kernel's reason to kill, before the watchdog can do anything: so it is
-// refused to callers that mostly handle NULL only where it is large, too. Nobody is killed for a
+// Granted and filled it is the kernel's reason to kill, before the watchdog can do anything: so it
+// is refused to callers that mostly handle NULL only where it is large, too. Nobody is killed for a
 // budget of one's own.
 bool Gate::is_more_than_all(const Request& request, Caller caller,
                             const Judgement& judgement) const noexcept {
   const probe::Level* level = probe::binding(judgement.reading, judgement.headroom);
   if (level == nullptr || !probe::is_shared(level->kind)) return false;
-  // What others ask for may be refused to them, and what they got they may leave unfilled: that is not
-  // held against a small request.
+  // What others ask for may be refused to them, and what they got they may leave unfilled: that is
+  // not held against a small request.
   const Bytes being_filled = request.size > kMiB ? judgement.in_flight : 0;
   const Bytes room = judgement.headroom.bytes + level->text_held;
   return request.size + being_filled + kept_from(caller) > room;
@@ -80,8 +81,8 @@ bool Gate::over_line(const Request& request, int64_t now_ns, Bytes* held,
   return refuse(request, now_ns, *judgement);
 }
 
-// Gets a fresh answer of neighbours that are filling memory, and caches of the allocator back. True:
-// one of the two was tried.
+// Gets a fresh answer of neighbours that are filling memory, and caches of the allocator back.
+// True: one of the two was tried.
 bool Gate::may_fit_after_relief(const Request& request, int64_t now_ns,
                                 const Judgement& judgement) noexcept {
   const Bytes shortfall = request.size + judgement.line + judgement.in_flight + judgement.pending -
@@ -110,9 +111,10 @@ bool Gate::refuse(const Request& request, int64_t now_ns, const Judgement& judge
   return only_warn;
 }
 
-// A loop that swallows one refusal after the other goes on for ever, and may end without a trace. Of
-// large requests only the same one in a row is such a loop (a list that cannot grow); others look for
-// what fits, and what is more than the limit itself is a question that may be asked any number of times.
+// A loop that swallows one refusal after the other goes on for ever, and may end without a trace.
+// Of large requests only the same one in a row is such a loop (a list that cannot grow); others
+// look for what fits, and what is more than the limit itself is a question that may be asked any
+// number of times.
 bool Gate::is_flood(const Request& request, uint64_t incident_id, int64_t now_ns,
                     const Judgement& judgement) noexcept {
   const bool same = last_refused_.exchange(request.size, kRelaxed) == request.size;
@@ -140,9 +142,9 @@ void Gate::owe_exception(const Request& request, int64_t now_ns,
   if (values_.on_limit != options::OnLimit::kRaise || !alarm.ready(now_ns)) return;
   const uint64_t id = incident.refused(now_ns, true);
   const int32_t self = current_thread_id();
-  const uint64_t number = write_refusal(
-      {request.kind, record::Outcome::kException, request.size, request.caller, self, id, &judgement},
-      now_ns);
+  const uint64_t number = write_refusal({request.kind, record::Outcome::kException, request.size,
+                                         request.caller, self, id, &judgement},
+                                        now_ns);
   alarm.send(number, self, now_ns);
 }
 

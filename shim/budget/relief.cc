@@ -53,7 +53,8 @@ bool purge() noexcept {
 
 bool trim(int64_t shortfall) noexcept {
   if (g_malloc_trim == nullptr) return false;
-  if (g_mallinfo != nullptr && static_cast<int64_t>(g_mallinfo().fordblks) < shortfall) return false;
+  if (g_mallinfo != nullptr && static_cast<int64_t>(g_mallinfo().fordblks) < shortfall)
+    return false;
   return g_malloc_trim(0) == 1;
 }
 

@@ -21,8 +21,8 @@ constexpr bool is_answered_by_error(record::RequestKind kind) {
          kind == record::RequestKind::kPopulate || kind == record::RequestKind::kFork;
 }
 
-// write, ftruncate and fork are called from signal handlers too, which may have interrupted a thread that
-// holds a lock of libc or of the interpreter.
+// write, ftruncate and fork are called from signal handlers too, which may have interrupted a
+// thread that holds a lock of libc or of the interpreter.
 constexpr bool is_called_by_handlers(record::RequestKind kind) {
   return kind == record::RequestKind::kFileWrite || kind == record::RequestKind::kFileSize ||
          kind == record::RequestKind::kFork;

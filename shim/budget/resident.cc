@@ -6,8 +6,8 @@
 #include "collector/probe/kernel_text.h"
 #include "collector/probe/syscall.h"
 
-// The linker's name of the first byte of what it makes (GNU ld, lld, mold). The program headers follow
-// it; e_phoff is another place in the file (shim/install/headers_last.cc).
+// The linker's name of the first byte of what it makes (GNU ld, lld, mold). The program headers
+// follow it; e_phoff is another place in the file (shim/install/headers_last.cc).
 extern "C" [[gnu::visibility("hidden")]] const ElfW(Ehdr) __ehdr_start;
 
 namespace oomguard::budget::resident {

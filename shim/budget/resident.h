@@ -1,9 +1,9 @@
-// Keeps in memory what the watchdog runs on. A group at its limit drops the pages of mapped files, code
-// that runs among them, and whoever touches such a page next is charged for it: a watchdog that wakes in
-// a full group would call the OOM killer over a page of its own code, and where a process is just dying
-// of its growth (out of the list of processes, its pages not yet uncharged) the kernel finds this one.
-// Locks are not inherited by fork's child: its own watchdog makes them again.
-// One thread's (the raw thread's). Callable from the raw thread: yes, and from nowhere else.
+// Keeps in memory what the watchdog runs on. A group at its limit drops the pages of mapped files,
+// code that runs among them, and whoever touches such a page next is charged for it: a watchdog
+// that wakes in a full group would call the OOM killer over a page of its own code, and where a
+// process is just dying of its growth (out of the list of processes, its pages not yet uncharged)
+// the kernel finds this one. Locks are not inherited by fork's child: its own watchdog makes them
+// again. One thread's (the raw thread's). Callable from the raw thread: yes, and from nowhere else.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,9 @@
 
 namespace oomguard::budget::resident {
 
-// mlock2(2) with MLOCK_ONFAULT over every segment of this library that is not written to, about 256 KiB;
-// a page counts once it was used. Where the kernel or RLIMIT_MEMLOCK does not allow it nothing changes.
+// mlock2(2) with MLOCK_ONFAULT over every segment of this library that is not written to, about 256
+// KiB; a page counts once it was used. Where the kernel or RLIMIT_MEMLOCK does not allow it nothing
+// changes.
 void keep_code() noexcept;
 
 // The same for the pages of a mapping, in memory from now on. False: they may be dropped.

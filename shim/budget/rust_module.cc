@@ -50,7 +50,8 @@ class Elf {
     char found[10] = {};
     const size_t length = strlen(name);
     if (length >= sizeof found || section.sh_name >= names.sh_size) return false;
-    return sys::pread(fd_, found, length, static_cast<int64_t>(names.sh_offset + section.sh_name)) ==
+    return sys::pread(fd_, found, length,
+                      static_cast<int64_t>(names.sh_offset + section.sh_name)) ==
                static_cast<long>(length) &&
            memcmp(found, name, length) == 0;
   }

@@ -13,9 +13,9 @@ namespace oomguard::budget {
 class Tide {
  public:
   // `own`: private and shared memory of this process; `needed`: of everybody on the binding limit;
-  // `granted`: everything that requests got; `is_short`: memory is short; `under`: by how much less is
-  // left than large requests must leave, 0 where it is not; `in_flight`: of what was granted, what is still
-  // being filled.
+  // `granted`: everything that requests got; `is_short`: memory is short; `under`: by how much less
+  // is left than large requests must leave, 0 where it is not; `in_flight`: of what was granted,
+  // what is still being filled.
   constexpr void update(Bytes own, Bytes needed, Bytes granted, bool is_short, Bytes under,
                         Bytes in_flight, int64_t now_ns) {
     if (at_ns_ == 0) {  // what was granted before the first look, and filled after it
@@ -24,8 +24,8 @@ class Tide {
     }
     in_flight_ = in_flight;
     const int64_t passed_ns = now_ns - at_ns_;
-    // A file in memory counts when the call that made it grow has ended: at once, where the limit saw
-    // it grow over that time.
+    // A file in memory counts when the call that made it grow has ended: at once, where the limit
+    // saw it grow over that time.
     const Bytes grown = std::min(own - own_now_, needed - needed_now_);
     const Bytes step = at_ns_ != 0 && passed_ns > 0 && grown > 0 ? grown * kMs / passed_ns : 0;
     pace_per_ms_ = std::max(step, pace_per_ms_ - pace_per_ms_ / 8);
@@ -44,7 +44,8 @@ class Tide {
     needed_slow_.update(needed, now_ns);
     granted_slow_.update(granted, now_ns);
     // What was granted a moment ago is still to be filled.
-    if (!is_short || !was_short_) start_ = {own, needed, granted - std::max(granted_.recent(), in_flight)};
+    if (!is_short || !was_short_)
+      start_ = {own, needed, granted - std::max(granted_.recent(), in_flight)};
     was_short_ = is_short;
     if (under == 0) {
       under_ = {own, needed, granted};
@@ -84,18 +85,19 @@ class Tide {
   constexpr bool filling() const {
     return std::min(own_.recent(), needed_.recent()) - granted_.recent() >= kUngatedNoise;
   }
-  // The same with less noise, over a longer time; and over all of the time since memory is short. What
-  // was announced comes with headers, stacks and arenas of its own: a program of large requests alone
-  // was ended for 1 MiB besides 577.
+  // The same with less noise, over a longer time; and over all of the time since memory is short.
+  // What was announced comes with headers, stacks and arenas of its own: a program of large
+  // requests alone was ended for 1 MiB besides 577.
   constexpr bool creeping() const {
     const Bytes grown = std::min(own_slow_.recent(), needed_slow_.recent());
     return grown - granted_slow_.recent() >= kMiB + grown / 128 ||
-           std::min(own_now_ - start_.own, needed_now_ - start_.needed) - (granted_now_ - start_.granted) >=
+           std::min(own_now_ - start_.own, needed_now_ - start_.needed) -
+                   (granted_now_ - start_.granted) >=
                2 * kMiB;
   }
-  // What the gate granted before leaves the line for large requests: what grows under it, and was not
-  // granted since, was announced by nobody, however much was granted a moment ago.
-  // Nor what grows in a moment in which nothing was granted and nothing granted is being filled: requests of
+  // What the gate granted before leaves the line for large requests: what grows under it, and was
+  // not granted since, was announced by nobody, however much was granted a moment ago. Nor what
+  // grows in a moment in which nothing was granted and nothing granted is being filled: requests of
   // before were freed again, and count in full (a process copies its pages after a fork).
   constexpr bool sinking() const {
     const Bytes under = std::min(own_now_ - under_.own, needed_now_ - under_.needed);
@@ -106,10 +108,12 @@ class Tide {
   // It goes on growing.
   constexpr bool grows() const { return own_brief_.recent() >= 4 * kGoesOn; }
   // `others`: recent growth of others that are asked the same question.
-  // This process's growth, with theirs, is at least half of what the limit's usage grew by, and goes on. One that
-  // grew until a moment ago, and then started a child that fills the rest, is not the one that grows.
+  // This process's growth, with theirs, is at least half of what the limit's usage grew by, and
+  // goes on. One that grew until a moment ago, and then started a child that fills the rest, is not
+  // the one that grows.
   constexpr bool ours(Bytes others = 0) const {
-    if (needed_brief_.recent() >= kMiB && others == 0 && own_brief_.recent() * 4 < needed_brief_.recent()) {
+    if (needed_brief_.recent() >= kMiB && others == 0 &&
+        own_brief_.recent() * 4 < needed_brief_.recent()) {
       return false;
     }
     if (needed_slow_.recent() < kMiB) {  // slow: since memory is short
@@ -122,7 +126,8 @@ class Tide {
     return own_.recent() >= kGoesOn && own_slow_.recent() >= kMiB / 2 &&
            (own_slow_.recent() + others) * 2 >= needed_slow_.recent();
   }
-  // What may grow in `ns`: at the pace of the last window or of the newest steps, whichever is more.
+  // What may grow in `ns`: at the pace of the last window or of the newest steps, whichever is
+  // more.
   constexpr Bytes grown_in(int64_t ns) const {
     return std::max(own_.recent() / (kWindowNs / kMs), pace_per_ms_) * (ns / 1000) / 1000;
   }

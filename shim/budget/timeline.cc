@@ -10,7 +10,8 @@ namespace {
 
 constexpr int64_t kQuietEveryNs = 500'000'000;
 constexpr size_t kPageBytes = 4096;
-constexpr size_t kPages = (record::kTimelineSamples * sizeof(record::SampleRecord)) / kPageBytes + 1;
+constexpr size_t kPages =
+    (record::kTimelineSamples * sizeof(record::SampleRecord)) / kPageBytes + 1;
 
 constinit record::Timeline g_timeline;
 constinit record::Sample g_last = {};
@@ -19,7 +20,9 @@ constinit Bytes g_kept_bytes = 0;  // of the record, the header's pages among th
 constinit uint32_t g_moves = 0;
 constinit bool g_has_room = false;
 
-uintptr_t start_of_pages() noexcept { return reinterpret_cast<uintptr_t>(session::view().timeline); }
+uintptr_t start_of_pages() noexcept {
+  return reinterpret_cast<uintptr_t>(session::view().timeline);
+}
 
 bool keep(uintptr_t address, size_t size) noexcept {
   const Bytes before = resident::kept_bytes();
@@ -90,7 +93,8 @@ bool add(const Look& look, bool changed) noexcept {
   look_for_move();
   if (changed) g_last = sample_of(look);
   const record::FlightHeader& header = session::file()->header;
-  if (!changed && look.now_ns - header.last_sample_ns.load(std::memory_order_relaxed) < kQuietEveryNs) {
+  if (!changed &&
+      look.now_ns - header.last_sample_ns.load(std::memory_order_relaxed) < kQuietEveryNs) {
     return false;
   }
   g_last.at_monotonic_ns = look.now_ns;

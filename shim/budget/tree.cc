@@ -121,8 +121,8 @@ void look(probe::Probe& eyes, Bytes memory, Room room, int64_t now_ns) noexcept 
   GroupTable::Slot* slot = group_table.own();
   if (slot == nullptr) return;
   if (room != Room::kNone) group_table.sweep(now_ns);
-  // A thread of the program may be about to join: before it has, all that a fork shares would seem to be
-  // this process's own, and its relatives would be refused what fits.
+  // A thread of the program may be about to join: before it has, all that a fork shares would seem
+  // to be this process's own, and its relatives would be refused what fits.
   if (!g_looking) {
     if (!g_joined.load(std::memory_order_acquire)) return;
     g_share.begin(count_faults());

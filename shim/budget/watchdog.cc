@@ -39,9 +39,10 @@ constinit std::atomic<bool> g_allowed{false};
 constinit std::atomic<int32_t> g_paused{0};
 constinit std::atomic<int64_t> g_due_ns{0};  // 0: running or not allowed
 constinit std::atomic<bool> g_starting{false};
-// Whose thread it is. A child made behind libc's back (vfork, _Fork, clone) has none to stop or start.
+// Whose thread it is. A child made behind libc's back (vfork, _Fork, clone) has none to stop or
+// start.
 constinit std::atomic<int32_t> g_process{0};
-constinit std::atomic<bool> g_is_other{true};     // process than the one whose growth was seen so far
+constinit std::atomic<bool> g_is_other{true};  // process than the one whose growth was seen so far
 constinit std::atomic<bool> g_restarted{false};
 constinit std::atomic<Bytes> g_headroom{kNoLimit};  // of the newest look
 enum Doze : uint32_t { kAwake = 0, kDozing, kWoken };
@@ -142,7 +143,8 @@ void body() noexcept {
   }
   look.now_ns = 0;
   look.moved_ns = sys::monotonic_ns();  // nobody knows what moved meanwhile
-  if (g_restarted.exchange(false) && g_headroom.load(kRelaxed) > kNear) g_thread.sleep(kRestartAfterNs);
+  if (g_restarted.exchange(false) && g_headroom.load(kRelaxed) > kNear)
+    g_thread.sleep(kRestartAfterNs);
   if (g_thread.stopping()) return;
   look::open();
   keep_what_runs(is_other);
@@ -157,7 +159,9 @@ bool is_own_process() { return g_process.load(kRelaxed) == own_pid(); }
 // A handler that forks would wait for the start that it interrupted.
 class SignalsBlocked {
  public:
-  SignalsBlocked() noexcept { sys::call(SYS_rt_sigprocmask, 0, sys::as_arg(&kAll), sys::as_arg(&before_), 8); }
+  SignalsBlocked() noexcept {
+    sys::call(SYS_rt_sigprocmask, 0, sys::as_arg(&kAll), sys::as_arg(&before_), 8);
+  }
   ~SignalsBlocked() { sys::call(SYS_rt_sigprocmask, 2, sys::as_arg(&before_), 0, 8); }
   SignalsBlocked(const SignalsBlocked&) = delete;
   SignalsBlocked& operator=(const SignalsBlocked&) = delete;
@@ -189,7 +193,8 @@ void allow() noexcept {
 void pause() noexcept {
   if (!g_allowed.load(kRelaxed) || !is_own_process()) return;
   g_paused.fetch_add(1);
-  // Somebody who passed the check in start_if_due before that is about to start it: a few instructions.
+  // Somebody who passed the check in start_if_due before that is about to start it: a few
+  // instructions.
   while (g_starting.load()) sys::call(SYS_sched_yield);
   g_due_ns.store(0);
   g_thread.stop();

@@ -15,15 +15,15 @@ namespace oomguard::budget::watchdog {
 void allow() noexcept;
 // Stops it and waits until the kernel says so (microseconds). Nests.
 void pause() noexcept;
-// It goes on; not `at_once`: when start_now() is called, or 20 ms from now at the earliest, from the
-// next slow path.
+// It goes on; not `at_once`: when start_now() is called, or 20 ms from now at the earliest, from
+// the next slow path.
 void resume(bool at_once = true) noexcept;
 void start_now() noexcept;
 // Lets it look now.
 void wake() noexcept;
 // The same before a fork. False: it goes on watching, because other threads may fill what is left
-// meanwhile (where memory is short a fork took 40 ms), and threads there are anyway. The child takes
-// over nothing of its state.
+// meanwhile (where memory is short a fork took 40 ms), and threads there are anyway. The child
+// takes over nothing of its state.
 bool pause_for_fork() noexcept;
 // In fork's child: there is none, and one is started.
 void on_fork_child() noexcept;

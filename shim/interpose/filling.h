@@ -1,5 +1,5 @@
-// What calls that fill memory at once have in common: mmap with MAP_POPULATE or under mlockall, and the
-// hooks of populate.cc. Callable from a hook: yes. Thread-safe.
+// What calls that fill memory at once have in common: mmap with MAP_POPULATE or under mlockall, and
+// the hooks of populate.cc. Callable from a hook: yes. Thread-safe.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,6 @@
-// fork where memory is short. While pages are lent a child would share them with its parent instead of
-// copying them; and where next to nothing is left, what both write to next would be the kernel's reason to
-// kill: nobody asks for those pages.
+// fork where memory is short. While pages are lent a child would share them with its parent instead
+// of copying them; and where next to nothing is left, what both write to next would be the kernel's
+// reason to kill: nobody asks for those pages.
 #include <errno.h>
 #include <unistd.h>
 
@@ -32,8 +32,8 @@ constexpr int64_t kPlenty = 256 * 1024 * 1024;
 bool is_refused(const void* caller) noexcept {
   if (budget::gate.has_plenty_for(kPlenty)) return false;
   const int64_t tables = std::max<int64_t>(probe::own_memory(), 0) / kPerPageTable;
-  const budget::Admission admission(record::RequestKind::kFork, static_cast<size_t>(tables + kFirstWrites),
-                                    caller);
+  const budget::Admission admission(record::RequestKind::kFork,
+                                    static_cast<size_t>(tables + kFirstWrites), caller);
   return !admission.granted();
 }
 

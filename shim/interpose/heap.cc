@@ -32,7 +32,8 @@ void* refused() noexcept {
   return nullptr;
 }
 
-// Above it a block mostly is a mapping of its own, above whatever was recorded first: nothing is won.
+// Above it a block mostly is a mapping of its own, above whatever was recorded first: nothing is
+// won.
 constexpr size_t kMostToMove = 128 * 1024;
 
 // Where `free` recognises it (block_filter.h). nullptr where the call may go its usual way.
@@ -53,7 +54,8 @@ OOMGUARD_COLD void* cold_calloc(size_t count, size_t size, size_t total,
                                 const void* caller) noexcept {
   Admission admission(RequestKind::kCalloc, total, caller);
   if (!admission.granted()) return refused();
-  void* block = admission.is_sampled(total) && total <= kMostToMove ? sampled_block(total) : nullptr;
+  void* block =
+      admission.is_sampled(total) && total <= kMostToMove ? sampled_block(total) : nullptr;
   block = block != nullptr ? memset(block, 0, total) : real.calloc(count, size);
   admission.block(block, total, true);
   return block;
@@ -102,8 +104,8 @@ void* realloc_from_arena(void* old, size_t size) noexcept {
   return block;
 }
 
-// A mapping of which parts lie in a file cannot be moved in one piece. Where it shrinks it stays, but
-// not when most of it could be given back.
+// A mapping of which parts lie in a file cannot be moved in one piece. Where it shrinks it stays,
+// but not when most of it could be given back.
 void* realloc_lent(void* old, size_t size) noexcept {
   const size_t usable = real.malloc_usable_size(old);
   if (size <= usable && size >= usable / 2) return old;

@@ -1,10 +1,10 @@
 // Hooks of the map family: address space that becomes memory once it is touched.
 //
-// Charged: writable private anonymous mappings, shared anonymous ones, what of a file in memory nobody
-// has touched yet, reservations that mprotect makes writable, growth by mremap. Not charged:
+// Charged: writable private anonymous mappings, shared anonymous ones, what of a file in memory
+// nobody has touched yet, reservations that mprotect makes writable, growth by mremap. Not charged:
 // PROT_NONE, MAP_NORESERVE unless it is filled at once, other files, huge-page pools.
-// A break that is moved up is charged too: libc's own allocator does not come through here, so it is a
-// program's own allocator, and the call may fail with ENOMEM.
+// A break that is moved up is charged too: libc's own allocator does not come through here, so it
+// is a program's own allocator, and the call may fail with ENOMEM.
 #include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -66,8 +66,8 @@ bool is_file(const void* address, size_t size) noexcept {
          gate.residency.in_file(reinterpret_cast<uintptr_t>(address));
 }
 
-OOMGUARD_COLD void* cold_map(void* hint, size_t size, int protection, int flags, int fd, off_t offset,
-                             const void* caller) noexcept {
+OOMGUARD_COLD void* cold_map(void* hint, size_t size, int protection, int flags, int fd,
+                             off_t offset, const void* caller) noexcept {
   const bool replaces = (flags & MAP_FIXED) != 0;
   Admission admission(RequestKind::kMmap, replaces ? untouched(hint, size) : size, caller, size);
   if (!admission.granted()) {
@@ -120,8 +120,8 @@ OOMGUARD_COLD void* cold_map_file(void* hint, size_t size, int protection, int f
   return cold_map(hint, size, protection, flags, fd, offset, caller);
 }
 
-// A second view of shared memory (old size 0) adds nothing. A range that stays mapped after its pages
-// moved away can be filled again.
+// A second view of shared memory (old size 0) adds nothing. A range that stays mapped after its
+// pages moved away can be filled again.
 size_t growth_of(size_t old_size, size_t size, int flags) noexcept {
   if (old_size == 0) return 0;
   if ((flags & MREMAP_DONTUNMAP) != 0) return size;
@@ -210,7 +210,8 @@ OOMGUARD_EXPORT void* mremap(void* old, size_t old_size, size_t size, int flags,
 }
 
 OOMGUARD_EXPORT int mprotect(void* address, size_t size, int protection) noexcept {
-  if ((protection & PROT_WRITE) == 0 || spend(size)) return real.mprotect(address, size, protection);
+  if ((protection & PROT_WRITE) == 0 || spend(size))
+    return real.mprotect(address, size, protection);
   return cold_protect(address, size, protection, __builtin_return_address(0));
 }
 

@@ -40,8 +40,8 @@ constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, since Linux 5.14
 constexpr int kDropLocked = 24;     // MADV_DONTNEED_LOCKED, since 5.18
 constexpr size_t kPage = 4096;
 
-// Shared memory may have been filled by somebody else: mincore knows the file's pages, while the page
-// map knows those that this process has met. 64 pages of the range are looked at.
+// Shared memory may have been filled by somebody else: mincore knows the file's pages, while the
+// page map knows those that this process has met. 64 pages of the range are looked at.
 size_t not_in_cache(const void* address, size_t size) noexcept {
   constexpr size_t kLooks = 64;
   const uintptr_t first = reinterpret_cast<uintptr_t>(address) / kPage;
@@ -51,14 +51,15 @@ size_t not_in_cache(const void* address, size_t size) noexcept {
   for (size_t i = 0; i < looks; ++i) {
     unsigned char there = 0;
     const uintptr_t page = first + (looks > 1 ? (pages - 1) / (looks - 1) * i : 0);
-    const long status = sys::call(SYS_mincore, static_cast<long>(page * kPage), kPage, sys::as_arg(&there));
+    const long status =
+        sys::call(SYS_mincore, static_cast<long>(page * kPage), kPage, sys::as_arg(&there));
     missing += status != 0 || (there & 1) == 0 ? 1 : 0;
   }
   return missing == looks ? size : size / looks * missing;
 }
 
-// What filling a range will take. A file on a disk takes nothing that could not be given back, unless
-// it is locked.
+// What filling a range will take. A file on a disk takes nothing that could not be given back,
+// unless it is locked.
 size_t need_to_fill(const void* address, size_t size, bool locks) noexcept {
   if (size == 0) return 0;
   switch (budget::gate.residency.backing(reinterpret_cast<uintptr_t>(address))) {
@@ -129,7 +130,8 @@ using namespace oomguard::interpose;  // NOLINT: the exports below are this file
 using oomguard::real;
 
 OOMGUARD_EXPORT int madvise(void* address, size_t size, int advice) noexcept {
-  if (advice == kPopulateWrite) [[unlikely]] return fill(address, size, __builtin_return_address(0));
+  if (advice == kPopulateWrite) [[unlikely]]
+    return fill(address, size, __builtin_return_address(0));
   if (drops(advice)) {
     return oomguard::spill::drop_unmoved([=] { return drop(address, size, advice); });
   }

@@ -1,6 +1,6 @@
-// The blocks whose pages may be lent: what the ledger knows of malloc's blocks above 1 MiB, as far as
-// they have a mapping of their own in libc's allocator. And the walk over the parts of them that are
-// plain private memory now.
+// The blocks whose pages may be lent: what the ledger knows of malloc's blocks above 1 MiB, as far
+// as they have a mapping of their own in libc's allocator. And the walk over the parts of them that
+// are plain private memory now.
 //
 // Thread-safety: from the raw thread, while all other threads are stopped.
 #pragma once

@@ -1,13 +1,14 @@
 // Lending at the last moment (docs/watchdog.md "Lending"): memory that was granted earlier is being
 // filled and there is no room left for it. The program's threads are stopped for some milliseconds,
-// pages of large malloc blocks that hold nothing yet are put on a sparse unlinked file on a real disk,
-// and the threads go on: what they touch from then on is page cache, which the kernel writes out
-// instead of killing. It carries a program to its next bytecode, where the exception waits.
+// pages of large malloc blocks that hold nothing yet are put on a sparse unlinked file on a real
+// disk, and the threads go on: what they touch from then on is page cache, which the kernel writes
+// out instead of killing. It carries a program to its next bytecode, where the exception waits.
 //
 // What the program can notice: each stop is a signal, with the consequences of one. Calls that
-// signal(7) lists as never restarted (poll, epoll_wait, nanosleep, ...) return EINTR; read, wait and
-// locks go on. CPython repeats both kinds. A fork is refused with ENOMEM while more lent pages hold
-// something than there is room for. A child made behind libc's back (clone, _Fork) shares lent pages.
+// signal(7) lists as never restarted (poll, epoll_wait, nanosleep, ...) return EINTR; read, wait
+// and locks go on. CPython repeats both kinds. A fork is refused with ENOMEM while more lent pages
+// hold something than there is room for. A child made behind libc's back (clone, _Fork) shares lent
+// pages.
 //
 // Thread-safety: each function names its callers. Nothing here allocates, throws or uses errno.
 #pragma once
@@ -44,10 +45,10 @@ struct Result {
 // At start, before the watchdog runs. `limit` is the binding limit (the default cap's second term).
 void configure(const options::Values& values, Bytes limit) noexcept;
 
-// From the watchdog's raw thread only. Moves the pages that hold nothing of every eligible block, and
-// copies at most `copy_budget` bytes of pages between them that do hold something. With `hold` the
-// threads stay stopped where nothing was lent (Result::held), until resume_all(): who ends the program
-// then need not stop them a second time.
+// From the watchdog's raw thread only. Moves the pages that hold nothing of every eligible block,
+// and copies at most `copy_budget` bytes of pages between them that do hold something. With `hold`
+// the threads stay stopped where nothing was lent (Result::held), until resume_all(): who ends the
+// program then need not stop them a second time.
 Result lend(Bytes copy_budget, bool hold = false) noexcept;
 // From the watchdog's raw thread only, where there is room for it: one step of making pages private
 // memory again, those that hold nothing and at most `pace.copies` of the others. Nothing where a
@@ -55,11 +56,12 @@ Result lend(Bytes copy_budget, bool hold = false) noexcept;
 Returned give_back(const Pace& pace) noexcept;
 // Each tick: answers a fork that waits and, while active(), gives disk space of freed blocks back,
 // closes the file when none is left, reads what is in use. Costs one load where there is nothing to
-// do. Giving space back may wait for the disk: not `in_haste`, as long as more is left than used; what
-// was freed then counts as not in the file. From the raw thread only.
+// do. Giving space back may wait for the disk: not `in_haste`, as long as more is left than used;
+// what was freed then counts as not in the file. From the raw thread only.
 void tend(bool in_haste = false) noexcept;
-// Why lend() could not work now, for the report; "" where it could. Looks for a directory when first
-// asked (about a millisecond), and again ten seconds after it found none. From the raw thread only.
+// Why lend() could not work now, for the report; "" where it could. Looks for a directory when
+// first asked (about a millisecond), and again ten seconds after it found none. From the raw thread
+// only.
 const char* obstacle() noexcept;
 
 // Bytes of lent pages that were filled since they were lent, and everything in the file. As of the
@@ -83,10 +85,11 @@ void forget_returned(uintptr_t block) noexcept;
 // The range is about to be unmapped or replaced by the program itself.
 void forget_range(uintptr_t address, uint64_t size) noexcept;
 
-// Before a fork, from the thread that forks, while the watchdog runs: a child would share lent pages
-// instead of copying them. `wake` wakes the raw thread, which makes untouched ones anonymous again and
-// copies touched ones back, if `room` is enough for all of those. False: the fork must fail with
-// ENOMEM. Nothing is lent from then on until fork_over(), in the parent, whatever the answer was.
+// Before a fork, from the thread that forks, while the watchdog runs: a child would share lent
+// pages instead of copying them. `wake` wakes the raw thread, which makes untouched ones anonymous
+// again and copies touched ones back, if `room` is enough for all of those. False: the fork must
+// fail with ENOMEM. Nothing is lent from then on until fork_over(), in the parent, whatever the
+// answer was.
 bool give_back_for_fork(Bytes room, void (*wake)() noexcept) noexcept;
 void fork_over() noexcept;
 void on_fork_child() noexcept;

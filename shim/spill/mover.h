@@ -1,8 +1,8 @@
 // Moves the pages of the candidates to the file, while all other threads are stopped.
 //
 // Pages that hold nothing are replaced by pages of the file, stretch by stretch. Where they lie
-// scattered between pages that hold something, a region of 2 MiB is moved as a whole: what it holds is
-// written to the file first. Thread-safety: from the raw thread only.
+// scattered between pages that hold something, a region of 2 MiB is moved as a whole: what it holds
+// is written to the file first. Thread-safety: from the raw thread only.
 #pragma once
 
 #include "shim/spill/candidates.h"

@@ -1,6 +1,6 @@
-// Pages of the process's own, in place of lent ones: filled elsewhere first, then moved over them with
-// one system call, so that no other thread ever sees anything between.
-// No state, no allocation. Callable from a hook, a signal handler and the raw thread: yes.
+// Pages of the process's own, in place of lent ones: filled elsewhere first, then moved over them
+// with one system call, so that no other thread ever sees anything between. No state, no
+// allocation. Callable from a hook, a signal handler and the raw thread: yes.
 #pragma once
 
 #include <sys/mman.h>
@@ -17,7 +17,8 @@ inline bool is_error(long result) noexcept { return result < 0 && result > -4096
 // The address, or an error (is_error). `flags` besides those of private anonymous memory.
 inline long map_private(uintptr_t address, uint64_t size, int flags) noexcept {
   return sys::call(SYS_mmap, static_cast<long>(address), static_cast<long>(size),
-                   PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+                   PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1,
+                   0);
 }
 
 // As libc's allocator maps a block, so that the kernel can join the two where nothing was written

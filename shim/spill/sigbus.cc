@@ -86,7 +86,8 @@ void on_sigbus(int signal_number, siginfo_t* info, void* context) noexcept {
   if (before.handler <= 1) {
     by_default(info);
   } else if ((before.flags & SA_SIGINFO) != 0) {
-    reinterpret_cast<void (*)(int, siginfo_t*, void*)>(before.handler)(signal_number, info, context);
+    reinterpret_cast<void (*)(int, siginfo_t*, void*)>(before.handler)(signal_number, info,
+                                                                       context);
   } else {
     reinterpret_cast<void (*)(int)>(before.handler)(signal_number);
   }

@@ -2,8 +2,8 @@
 // becomes private memory again, with what it held; by one thread at a time. Every other SIGBUS goes
 // to the handler that was there before, or does what it would have done.
 //
-// Thread-safety: install from the raw thread; the handler runs in any thread of the program and makes
-// system calls only. Callable from a hook: no.
+// Thread-safety: install from the raw thread; the handler runs in any thread of the program and
+// makes system calls only. Callable from a hook: no.
 #pragma once
 
 namespace oomguard::spill {

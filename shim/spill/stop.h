@@ -1,13 +1,14 @@
 // Stops all other threads of the process for some milliseconds, by a signal of our own.
 //
 // A thread counts as stopped when it waits in our handler; when it is asleep in the kernel and the
-// signal is pending (it cannot come back to its own code before the handler); or, where it blocks all
-// signals, as long as it stays asleep in a call that shows which memory it may write to. Such a thread
-// may wake at any moment: sleepers_unmoved() must hold right before and after what depends on it.
+// signal is pending (it cannot come back to its own code before the handler); or, where it blocks
+// all signals, as long as it stays asleep in a call that shows which memory it may write to. Such a
+// thread may wake at any moment: sleepers_unmoved() must hold right before and after what depends
+// on it.
 //
-// The handler stays in place afterwards: a thread may have the signal pending for long. It uses less
-// than 200 bytes of stack, changes nothing and leaves errno alone.
-// Thread-safety: from the raw thread only. Callable from a hook: no.
+// The handler stays in place afterwards: a thread may have the signal pending for long. It uses
+// less than 200 bytes of stack, changes nothing and leaves errno alone. Thread-safety: from the raw
+// thread only. Callable from a hook: no.
 #pragma once
 
 #include <cstdint>

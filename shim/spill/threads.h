@@ -24,7 +24,8 @@ struct ThreadLook {
 // False: there is no such thread (any more).
 [[nodiscard]] bool look_at_thread(int32_t thread_id, ThreadLook* out) noexcept;
 
-// The thread ids of this process, in the kernel's order, to `visit(context, id)`. False: unreadable.
+// The thread ids of this process, in the kernel's order, to `visit(context, id)`. False:
+// unreadable.
 [[nodiscard]] bool each_thread(void (*visit)(void* context, int32_t thread_id),
                                void* context) noexcept;
 
