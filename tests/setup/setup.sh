@@ -11,7 +11,7 @@
 #   setup_notebooks              older versions of IPython and ipykernel, an interpreter a line
 #   setup_lab_venv               JupyterLab, for a test in a browser
 #   setup_profilers_venv         memory profilers, for tests/bench/profilers.sh
-#   setup_interpreters           one small environment per CPython 3.9 to 3.13 found
+#   setup_interpreters           one small environment per CPython 3.9 to 3.14 found
 #   setup_build [TARGET...]      configures and builds into build/run (release preset)
 # Messages go to stderr; only results go to stdout.
 
@@ -174,10 +174,10 @@ setup_notebooks() {
   done
 }
 
-# Prints interpreters, one a line: environments with numpy for each CPython 3.9 to 3.13 found.
+# Prints interpreters, one a line: environments with numpy for each CPython 3.9 to 3.14 found.
 setup_interpreters() {
   local version python directory system
-  for version in 3.9 3.10 3.11 3.12 3.13; do
+  for version in 3.9 3.10 3.11 3.12 3.13 3.14; do
     local found=()
     python=$(setup_find_python "$version") && found+=("$python")
     # The system's 3.11 and pyenv's differ (static, patched allocator defaults): take both.
