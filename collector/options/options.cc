@@ -95,6 +95,14 @@ bool parse_allocator(const char* value, Values* out) {
   return true;
 }
 
+bool parse_view(const char* value, Values* out) {
+  static constexpr const char* kWords[] = {"budget", "host"};
+  const int index = index_of(value, kWords);
+  if (index < 0) return false;
+  out->view = static_cast<View>(index);
+  return true;
+}
+
 bool parse_exit_code(const char* value, Values* out) {
   if (equals(value, "137")) return out->refusal_exit_code = 137, true;
   if (equals(value, "keep")) return out->refusal_exit_code = 0, true;
@@ -169,6 +177,8 @@ bool parse(Id id, const char* value, Values* out) {
       return parse_allocator(value, out);
     case Id::kSample:
       return parse_sample(value, out);
+    case Id::kView:
+      return parse_view(value, out);
     case Id::kExitCode:
       return parse_exit_code(value, out);
     case Id::kKeepFrames:

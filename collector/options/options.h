@@ -41,6 +41,7 @@ enum class Children : uint8_t { kPython, kAll, kNone };
 enum class Overcommit : uint8_t { kLend, kRefuse };
 enum class OnLimit : uint8_t { kRaise, kWarn, kExit };
 enum class Allocator : uint8_t { kSystem, kJemalloc };
+enum class View : uint8_t { kBudget, kHost };
 
 struct Values {
   bool enabled = true;                 // OOMGUARD=0 turns everything off
@@ -55,6 +56,7 @@ struct Values {
   char spill_directory[256] = "";  // "" = found at the first need
   int64_t spill_limit_bytes = -1;  // -1 = computed
   int64_t sample_mean_bytes = 512 * 1024;  // 0 = no call stacks
+  View view = View::kBudget;
   int32_t refusal_exit_code = 0;  // status of a run ended by an uncaught refusal; 0 = keep
   bool keep_frames = false;
   char directory[256] = "";  // "" = the default of default_directory()

@@ -338,10 +338,7 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller, 
   if (gate.mode() == Gate::Mode::kStarting || thread_state.in_slow_path != 0) return;
   const int saved_errno = errno;
   const SlowPathScope scope;
-  if (gate.descriptors_.load(std::memory_order_acquire) != Gate::Descriptors::kOwn &&
-      !gate.reopen_in_child()) {
-    return;
-  }
+  if (!gate.owns_descriptors()) return;
   watching_ = true;
   ThreadState& state = thread_state;
   const uint64_t to_sample = state.credit + state.countdown.sample_beyond;

@@ -85,6 +85,11 @@ class Gate {
   // the next request on that no thread's credit covers; of this thread, from the next. 0: none.
   // Callable from a signal handler.
   void set_budget(Bytes bytes) noexcept;
+  // The files that `look` reads are this process's own: a forked child opens them with its first slow
+  // path. False while another thread does that.
+  bool owns_descriptors() noexcept {
+    return descriptors_.load(std::memory_order_acquire) == Descriptors::kOwn || reopen_in_child();
+  }
   // The same for processes with the same configured budget.
   uint64_t budget_key() const noexcept;
   // The watchdog read limits again. Where the process was moved to another group, the next slow path

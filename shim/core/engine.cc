@@ -156,6 +156,8 @@ void set_budget(int64_t bytes) noexcept { gate.set_budget(bytes); }
 
 int64_t take_peak() noexcept { return gate.take_peak(); }
 
+void see_host(int32_t change) noexcept { thread_state.sees_host += static_cast<uint32_t>(change); }
+
 void allow_notices() noexcept { gate.notice.allow(); }
 
 void interpreter_ends() noexcept {

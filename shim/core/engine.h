@@ -74,6 +74,8 @@ void set_budget(int64_t bytes) noexcept;
 // The most memory of this process since this was asked last, in bytes, as the watchdog saw it (four
 // times a second, more often near the limit). 0: it did not look.
 int64_t take_peak() noexcept;
+// While the sum of changes is above 0, this thread sees the host's memory (shim/budget/view.h).
+void see_host(int32_t change) noexcept;
 // From now on somebody prints a notice where memory gets scarce (shim/budget/notice.h).
 void allow_notices() noexcept;
 

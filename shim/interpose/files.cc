@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/sendfile.h>
 #include <sys/uio.h>
@@ -20,6 +19,7 @@
 #include "collector/probe/readable.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/memory_file.h"
+#include "shim/core/signal_stack.h"
 #include "shim/interpose/export.h"
 #include "shim/interpose/real.h"
 
@@ -56,12 +56,6 @@ Bytes at_once(size_t size) noexcept {
 }
 
 bool is_off() noexcept { return budget::gate.mode() != budget::Gate::Mode::kOn; }
-
-// A handler's own stack may be as small as 2 KiB, too little to decide on.
-bool on_signal_stack() noexcept {
-  stack_t stack{};
-  return sys::call(SYS_sigaltstack, 0, sys::as_arg(&stack)) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
-}
 
 // Not always after the same number of bytes: a program that writes in turns to two files would
 // always be looked at with the same one. (A linear congruential series: no call.)

@@ -13,8 +13,10 @@
 #include "shim/budget/block_filter.h"
 #include "shim/interpose/bootstrap_arena.h"
 
-// libc's own name of sbrk, which keeps the break in a variable: a system call would not do.
+// libc's own names: of sbrk, which keeps the break in a variable, and of sysconf, where a system call would
+// not do.
 extern "C" void* __sbrk(intptr_t increment) noexcept;  // NOLINT: libc's name
+extern "C" long __sysconf(int name) noexcept;          // NOLINT
 
 namespace oomguard {
 namespace {
@@ -64,8 +66,9 @@ size_t early_usable_size(void* pointer) noexcept {
   return ready() ? real.malloc_usable_size(pointer) : 0;
 }
 
-// The map family's and write are system calls: an allocator that is preloaded before this library
-// maps memory (or complains) while it starts, and dlsym would ask that same allocator for some.
+// The map family's, write and what reads the kernel's files are system calls: an allocator that is preloaded
+// before this library maps memory (or complains, or asks what the machine is) while it starts, and dlsym
+// would ask that same allocator for some.
 template <typename Result>
 Result answer(long result) noexcept {
   if (result < 0 && result > -4096) {
@@ -104,6 +107,27 @@ ssize_t early_write(int fd, const void* data, size_t size) {
   return answer<ssize_t>(sys::write(fd, data, size));
 }
 
+int early_openat(int folder, const char* path, int flags, ...) {
+  va_list list;
+  va_start(list, flags);
+  const auto mode = va_arg(list, mode_t);  // the hook passes one always
+  va_end(list);
+  return answer<int>(sys::call(SYS_openat, folder, sys::as_arg(path), flags, mode));
+}
+int early_open(const char* path, int flags, ...) {
+  va_list list;
+  va_start(list, flags);
+  const auto mode = va_arg(list, mode_t);
+  va_end(list);
+  return early_openat(AT_FDCWD, path, flags, mode);
+}
+off64_t early_lseek(int fd, off64_t offset, int whence) noexcept {
+  return answer<off64_t>(sys::call(SYS_lseek, fd, offset, whence));
+}
+ssize_t early_pread(int fd, void* data, size_t size, off64_t offset) {
+  return answer<ssize_t>(sys::pread(fd, data, size, offset));
+}
+
 constexpr Real kUnresolved = [] {
   Real table{};
   table.malloc = early_malloc;
@@ -118,6 +142,11 @@ constexpr Real kUnresolved = [] {
   table.madvise = early_madvise;
   table.write = early_write;
   table.sbrk = __sbrk;
+  table.open = table.open64 = early_open;
+  table.openat = table.openat64 = early_openat;
+  table.lseek64 = early_lseek;
+  table.pread64 = early_pread;
+  table.sysconf = __sysconf;
   return table;
 }();
 

@@ -9,6 +9,7 @@
 
 #include <spawn.h>
 #include <stdio.h>
+#include <sys/sysinfo.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 

@@ -7,6 +7,7 @@ __all__ = [
     "Refusal",
     "Usage",
     "headroom",
+    "host",
     "is_refusal",
     "last_refusal",
     "limit",
@@ -131,6 +132,16 @@ def limit(size):
     where it leaves no room beside what is held already.
     """
     return _load("limits").Limit(size)
+
+
+def host():
+    """The machine's own memory for a block of code: `with oomguard.host(): psutil.virtual_memory()`.
+
+    What this thread asks of /proc/meminfo, sysinfo and sysconf there is answered as without oomguard
+    (elsewhere it is what this process may use, unless --view host was given). It is one for the
+    thread, so a coroutine must not wait in such a block.
+    """
+    return _load("limits").Host()
 
 
 def report(number=0, full=False):

@@ -165,6 +165,13 @@ PyObject* take_peak(PyObject*, PyObject*) noexcept {
   return api.PyLong_FromLongLong(engine::take_peak());
 }
 
+PyObject* see_host(PyObject*, PyObject* args) noexcept {
+  int change = 0;
+  if (!api.PyArg_ParseTuple(args, "i", &change)) return nullptr;
+  engine::see_host(change);
+  return none();
+}
+
 PyObject* on_notice(PyObject*, PyObject* args) noexcept {
   PyObject* function = nullptr;
   if (!api.PyArg_ParseTuple(args, "O", &function)) return nullptr;
@@ -278,6 +285,7 @@ constinit PyMethodDef kMethods[] = {
     {"parse_bytes", parse_bytes, kMethVarargs, "Bytes of a size as people write it, or None."},
     {"set_budget", set_budget, kMethVarargs, "A budget beside the configured one; 0: none."},
     {"take_peak", take_peak, kMethVarargs, "The most memory seen since this was asked last."},
+    {"see_host", see_host, kMethVarargs, "Above 0 in sum: this thread sees the host's memory."},
     {"on_notice", on_notice, kMethVarargs, "Called while a cell runs: memory gets scarce, or not yet."},
     {"interpreter_ends", interpreter_ends, kMethVarargs, "Nothing of it may be read any more."},
     {"ending", ending, kMethVarargs, "Refusal n is about to end the program."},

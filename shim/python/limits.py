@@ -1,4 +1,4 @@
-"""`oomguard.limit`: a memory budget for a block of code; and for one cell, `%%oomguard`.
+"""`oomguard.limit`: a memory budget for a block of code; and for one cell, `%%oomguard`. `oomguard.host`.
 
 `bridge`, `guard` and `load` come from boot.py.
 """
@@ -68,6 +68,24 @@ class Limit:
         try:
             active.remove(self.bytes)
             apply()
+        finally:
+            guard.busy -= 1
+
+
+class Host:
+    """A context manager; may be entered more than once, by the thread that leaves it."""
+
+    def __enter__(self):
+        self.change(1)
+
+    def __exit__(self, *exception):
+        self.change(-1)
+
+    @staticmethod
+    def change(by):
+        guard.busy += 1
+        try:
+            bridge.see_host(by)
         finally:
             guard.busy -= 1
 

@@ -233,9 +233,11 @@ def warm(python):
 
 
 def load(python, checkpoint, way, guarded):
+    """device_map="auto" plans with the memory that it sees, and is to see too much here."""
     warm(python)
+    extra = {"OOMGUARD_VIEW": "host"} if way == "device_map" else {}
     return run([python, PROGRAMS / "load_19b.py", checkpoint, way], MODEL_LIMIT, guarded,
-               GUARDED_TIMEOUT_S if guarded else BARE_TIMEOUT_S, watch_disk=guarded)
+               GUARDED_TIMEOUT_S if guarded else BARE_TIMEOUT_S, watch_disk=guarded, **extra)
 
 
 def make_checkpoint(folder):

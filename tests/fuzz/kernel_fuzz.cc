@@ -5,6 +5,7 @@
 
 #include "collector/probe/kernel_text.h"
 #include "collector/probe/kill_counts.h"
+#include "collector/probe/memory_view.h"
 #include "collector/probe/probe.h"
 #include "collector/probe/process.h"
 #include "collector/probe/residency.h"
@@ -39,6 +40,22 @@ static void read_limits() {
   if (probe::list_group(probe, pids, 8) > 8) abort();
 }
 
+// What is no number stays, and no number grows.
+static void lower(const char* text, size_t size) {
+  char* copy = static_cast<char*>(malloc(size + 1));
+  memcpy(copy, text, size);
+  probe::lower_meminfo(copy, size, {1 << 20, 4096, 4096, 0, 0});
+  bool lower = false;
+  for (size_t i = 0; i < size; ++i) {
+    if (text[i] == '\n') lower = false;
+    if (copy[i] == text[i] || lower) continue;
+    lower = true;
+    const bool is_less = copy[i] == ' ' || (copy[i] >= '0' && copy[i] < text[i]);
+    if (text[i] < '0' || text[i] > '9' || !is_less) abort();
+  }
+  free(copy);
+}
+
 static void read_log(std::string_view text) {
   for (const verdict::LogEvent& event : verdict::parse_kernel_log(text)) {
     if (event.pid <= 0 || event.name.size() > 64 || event.module.size() > 64) abort();
@@ -63,6 +80,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static_cast<void>(probe::parse_single(text, size, &value));
   probe::KeyedValue wanted[] = {{"inactive_file"}, {"MemAvailable:"}};
   probe::match_line(text, text + size, wanted, 2);
+  lower(text, size);
   read_log({text, size});
   probe::BootId boot;
   static_cast<void>(probe::parse_boot_id(text, size, &boot));

@@ -94,6 +94,9 @@ TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
   EXPECT_EQ(parsed(Id::kSpillLimit, "2GiB").spill_limit_bytes, int64_t{2} << 30);
   EXPECT_EQ(parsed(Id::kSpillLimit, "0").spill_limit_bytes, 0);
   EXPECT_EQ(parsed(Id::kSpillLimit, "auto").spill_limit_bytes, -1);
+  EXPECT_EQ(Values().view, View::kBudget);
+  EXPECT_EQ(parsed(Id::kView, "host").view, View::kHost);
+  EXPECT_EQ(parsed(Id::kView, "budget").view, View::kBudget);
   EXPECT_EQ(parsed(Id::kExitCode, "137").refusal_exit_code, 137);
   EXPECT_EQ(parsed(Id::kExitCode, "keep").refusal_exit_code, 0);
   EXPECT_STREQ(parsed(Id::kDirectory, "/var/tmp/x").directory, "/var/tmp/x");
@@ -105,6 +108,7 @@ TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
   expect_rejected(Id::kOnLimit, "kill");
   expect_rejected(Id::kSpillDirectory, "tmp");
   expect_rejected(Id::kSpillLimit, "half");
+  expect_rejected(Id::kView, "container");
   expect_rejected(Id::kExitCode, "1");
   expect_rejected(Id::kFlightSize, "1023K");
   expect_rejected(Id::kFlightSize, "1025MiB");

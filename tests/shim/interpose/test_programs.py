@@ -134,7 +134,7 @@ def test_the_report_of_the_watchdog_reaches_stderr(program, guarded):
 
 def test_every_program_is_in_the_list(build):
     helpers = {"embedded_python", "exec_chain", "few_descriptors", "sanitized_child"}
-    helpers |= {"main_thread_exits", "static_child", "write_flight"}
+    helpers |= {"main_thread_exits", "memory_view", "static_child", "write_flight"}
     # In groups of their own: tests/end_to_end/test_hostile_programs.py.
     helpers |= {"big_stack", "fill", "grow_beside", "grow_on_command", "refuse_where", "refuse_while"}
     folder = build / "tests" / "programs"

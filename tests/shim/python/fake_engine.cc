@@ -156,6 +156,7 @@ void name_file(uint64_t n, const char* path, const char* label) noexcept {
 void interpreter_ends() noexcept {}
 void trim() noexcept {}
 void set_budget(int64_t bytes) noexcept { log_line("budget %lld", static_cast<long long>(bytes)); }
+void see_host(int32_t change) noexcept { log_line("host %d", change); }
 int64_t take_peak() noexcept { return 0; }
 void allow_notices() noexcept {}
 

@@ -1,4 +1,4 @@
-"""`oomguard.limit` and `%%oomguard`: which budget the engine is told, and when."""
+"""`oomguard.limit`, `%%oomguard` and `oomguard.host`: what the engine is told, and when."""
 
 
 def budgets(run):
@@ -68,3 +68,16 @@ def test_what_is_no_size_or_leaves_no_room_is_said(script):
     assert lines[:9] == ["ValueError"] * 6 + ["TypeError"] * 3, run
     assert lines[9].startswith("a limit of 64 MiB leaves no room: this process holds"), run
     assert lines[10:] == ["[]"] and budgets(run) == [], run
+
+
+def test_the_host_is_seen_until_the_last_block_ends(script):
+    run = script(
+        "import oomguard\n"
+        "with oomguard.host():\n"
+        "    try:\n"
+        "        with oomguard.host(): 1 / 0\n"
+        "    except ZeroDivisionError: print('out')\n"
+    )
+    assert run.out == "out\n", run
+    told = [line for line in run.told if line.startswith("host ")]
+    assert told == ["host 1", "host 1", "host -1", "host -1"], run

@@ -186,8 +186,8 @@ def test_behaves_as_a_module(script):
     )
     assert run.out == (
         "True\nTrue\nembedded in liboomguard.so\nTrue False\n"
-        "['MemoryLimit', 'Refusal', 'Usage', 'headroom', 'is_refusal', 'last_refusal', 'limit', "
-        "'release', 'report', 'usage']\nTrue\n"
+        "['MemoryLimit', 'Refusal', 'Usage', 'headroom', 'host', 'is_refusal', 'last_refusal', "
+        "'limit', 'release', 'report', 'usage']\nTrue\n"
     ), run
 
 

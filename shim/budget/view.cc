@@ -1,0 +1,30 @@
+#include "shim/budget/view.h"
+
+#include <algorithm>
+
+#include "collector/probe/probe_state.h"
+#include "shim/budget/gate.h"
+#include "shim/budget/group_table.h"
+#include "shim/budget/ledger.h"
+#include "shim/core/signal_stack.h"
+#include "shim/core/thread_state.h"
+
+namespace oomguard::budget {
+
+bool current_view(probe::MemoryView* out) noexcept {
+  if (gate.mode() != Gate::Mode::kOn || gate.values().view == options::View::kHost) return false;
+  if (thread_state.sees_host != 0 || thread_state.in_slow_path != 0 || on_signal_stack()) return false;
+  const SlowPathScope scope;
+  const int64_t now_ns = program_now_ns();
+  probe::Reading reading;
+  probe::Headroom headroom;
+  if (!gate.owns_descriptors() || !gate.look(probe::Depth::kFull, now_ns, &reading, &headroom)) return false;
+  const GroupTable::Others others = group_table.others(now_ns, 0);
+  const Bytes in_flight = ledger.in_flight(current_thread_id(), now_ns, gate.residency) + gate.pending() +
+                          others.in_flight + others.pending;
+  const Bytes machine_total = gate.probe.state().mem_total.load(std::memory_order_relaxed);
+  return probe::view_of(reading, machine_total, std::max(gate.reserve(), gate.lines_now().large) + in_flight,
+                        gate.swap_share(), out);
+}
+
+}  // namespace oomguard::budget
