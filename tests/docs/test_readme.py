@@ -23,7 +23,8 @@ PATH = re.compile(
     rf"(?<![\w/.~$<-])(?:(?:{FOLDERS})/[\w./-]*|(?:[\w.-]+/)*[\w-]+\.(?:{ENDINGS}))(?![\w/])"
 )
 # Files that the documents speak of and that are not part of this repository.
-FOREIGN = {"kernel.json", "train.py", "x.cc", "x_test.cc"}
+FOREIGN = {"kernel.json", "train.py", "x.cc", "x_test.cc", "config.json", "model_index.json", "index.json",
+           "core_model_loading.py"}
 # Blocks of kind `text` show output: they are read by people alone.
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 KINDS = {"sh", "python", "text"}

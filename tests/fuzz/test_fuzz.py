@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = {"kernel": 60000, "flight": 1500, "options": 60000, "children": 60000}  # runs
+NAMES = {"kernel": 60000, "flight": 1500, "options": 60000, "children": 60000, "fit": 60000}  # runs
 
 
 # The search for leaks follows thread-local pointers, and crashes now and then while it does.

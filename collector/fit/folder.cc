@@ -1,0 +1,231 @@
+#include <algorithm>
+#include <filesystem>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "collector/fit/files.h"
+
+namespace oomguard::fit {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr size_t kMostConfig = size_t{16} << 20;
+constexpr size_t kMostIndex = size_t{128} << 20;
+constexpr size_t kMostFiles = 4096;
+constexpr size_t kMostEntries = 10000;  // of a folder that is looked through
+constexpr int kMostDepth = 64;
+
+// An object; a missing file is none, and no error.
+Result<Json> read_json(const fs::path& path, size_t most) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return Json();
+  const auto source = Source::open(path);
+  if (!source) return source.error();
+  std::string text;
+  if (!source->read_all(most, &text)) return source->wrong("too large, or cannot be read");
+  bool too_deep = false;
+  Json json = Json::parse(
+      text,
+      [&](int depth, Json::parse_event_t, Json&) {
+        too_deep = too_deep || depth > kMostDepth;
+        return !too_deep;
+      },
+      false);
+  if (too_deep) return source->wrong("nested too deep");
+  if (!json.is_object()) return source->wrong("no JSON object");
+  return json;
+}
+
+std::string text_of(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+void put_config(const Json& config, Part* part) {
+  if (!config.is_object()) return;
+  part->model_type = text_of(config, "model_type");
+  part->class_name = text_of(config, "_class_name");
+  const auto classes = config.find("architectures");
+  if (classes != config.end() && classes->is_array() && !classes->empty() &&
+      classes->front().is_string()) {
+    part->class_name = classes->front().get<std::string>();
+  }
+  for (const char* key : {"dtype", "torch_dtype"}) {
+    if (part->config_dtype == Dtype::kUnknown) part->config_dtype = of_torch(text_of(config, key));
+  }
+  part->quantized = config.contains("quantization_config");
+}
+
+// A name out of a file must stay in its folder.
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name.find('/') == std::string::npos && name != ".." && name != ".";
+}
+
+Result<bool> add_file(const fs::path& path, Part* part) {
+  const auto source = Source::open(path);
+  if (!source) return source.error();
+  const auto format = format_of(*source);
+  if (!format) return format.error();
+  const auto number = static_cast<uint32_t>(part->files.size());
+  part->files.push_back({path, source->size(), *format});
+  switch (*format) {
+    case Format::kSafetensors:
+      return read_safetensors(*source, number, &part->tensors);
+    case Format::kTorchZip:
+      return read_torch_zip(*source, number, &part->tensors);
+    case Format::kGguf:
+      return read_gguf(*source, number, &part->tensors);
+    case Format::kTorchLegacy:
+      part->tensors.push_back({"", Dtype::kUnknown, 0, source->size(), 0, number, false});
+      return true;
+  }
+  return true;
+}
+
+// The files that a *.index.json names, each tensor in the one that it is said to be in.
+Result<bool> add_indexed(const fs::path& index, Part* part) {
+  const auto json = read_json(index, kMostIndex);
+  if (!json) return json.error();
+  const auto wrong = [&](const std::string& what) { return Error{index.string() + ": " + what}; };
+  const auto map = json->find("weight_map");
+  if (map == json->end() || !map->is_object()) return wrong("no weight_map");
+  std::map<std::string, std::set<std::string>> files;
+  for (const auto& [tensor, file] : map->items()) {
+    if (!file.is_string() || !is_plain_name(file.get<std::string>())) {
+      return wrong("tensor " + tensor + " is in no file of this folder");
+    }
+    files[file.get<std::string>()].insert(tensor);
+    if (files.size() > kMostFiles) return wrong("it names more than 4096 files");
+  }
+  for (auto& [file, named] : files) {
+    const size_t first = part->tensors.size();
+    const auto added = add_file(index.parent_path() / file, part);
+    if (!added) return added.error();
+    for (size_t i = first; i < part->tensors.size(); ++i) named.erase(part->tensors[i].name);
+    const Format format = part->files.back().format;
+    if (!named.empty() && format == Format::kSafetensors) {
+      return wrong("tensor " + *named.begin() + " is not in " + file);
+    }
+  }
+  return true;
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (names.size() == kMostEntries) break;
+    names.push_back(at->path().filename());
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+// The weights of one model, as its library chooses among them: safetensors before torch's files, no
+// variant before a variant ("model.fp16.safetensors").
+Result<bool> add_named(const fs::path& folder, const std::vector<std::string>& stems, Part* part) {
+  const std::vector<std::string> names = names_in(folder);
+  for (const std::string& stem : stems) {
+    for (const char* ending : {".safetensors", ".bin"}) {
+      if ((stem == "pytorch_model") == (std::string(ending) == ".safetensors")) continue;
+      for (const bool variants : {false, true}) {
+        for (const std::string& name : names) {
+          if (!name.starts_with(stem + ".") || name == stem + ending + ".fp32") continue;
+          const std::string rest = name.substr(stem.size());
+          const std::string plain = ending;
+          const bool index = rest.ends_with(".json");
+          const std::string before_json = index ? rest.substr(0, rest.size() - 5) : rest;
+          std::string variant;
+          if (index) {
+            // ".safetensors.index.json", ".safetensors.index.fp16.json"
+            if (!before_json.starts_with(plain + ".index")) continue;
+            variant = before_json.substr(plain.size() + 6);
+          } else {
+            // ".safetensors", ".fp16.safetensors"
+            if (!rest.ends_with(plain)) continue;
+            variant = rest.substr(0, rest.size() - plain.size());
+          }
+          if (variant.empty() == variants || std::ranges::count(variant, '.') > 1) continue;
+          part->variant = variant.empty() ? "" : variant.substr(1);
+          return index ? add_indexed(folder / name, part) : add_file(folder / name, part);
+        }
+      }
+    }
+  }
+  return true;
+}
+
+Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index) {
+  Checkpoint all{folder, Layout::kDiffusers, text_of(index, "_class_name"), {}};
+  for (const auto& [name, what] : index.items()) {
+    if (name.starts_with("_") || !what.is_array() || what.size() != 2 || !what[1].is_string()) {
+      continue;
+    }
+    std::error_code error;
+    if (!is_plain_name(name) || !fs::is_directory(folder / name, error)) continue;
+    Part part;
+    part.folder = name;
+    const auto config = read_json(folder / name / "config.json", kMostConfig);
+    if (!config) return config.error();
+    put_config(*config, &part);
+    part.class_name = what[1].get<std::string>();
+    const auto added =
+        add_named(folder / name, {"diffusion_pytorch_model", "model", "pytorch_model"}, &part);
+    if (!added) return added.error();
+    if (!part.files.empty()) all.parts.push_back(std::move(part));
+  }
+  if (all.parts.empty()) return Error{folder.string() + ": no component of it has weights"};
+  return all;
+}
+
+Result<Checkpoint> open_folder(const fs::path& folder) {
+  const auto pipeline = read_json(folder / "model_index.json", kMostConfig);
+  if (!pipeline) return pipeline.error();
+  if (pipeline->is_object()) return open_pipeline(folder, *pipeline);
+  const auto config = read_json(folder / "config.json", kMostConfig);
+  if (!config) return config.error();
+  Checkpoint all{folder, config->is_object() ? Layout::kTransformers : Layout::kFiles, "", {}};
+  Part part;
+  put_config(*config, &part);
+  const auto named =
+      add_named(folder, {"model", "pytorch_model", "diffusion_pytorch_model"}, &part);
+  if (!named) return named.error();
+  if (part.files.empty()) {
+    all.layout = Layout::kFiles;
+    const std::vector<std::string> names = names_in(folder);
+    for (const char* ending : {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt"}) {
+      for (const std::string& name : names) {
+        if (!name.ends_with(ending) || part.files.size() == kMostFiles) continue;
+        const auto added = add_file(folder / name, &part);
+        if (!added) return added.error();
+      }
+      if (!part.files.empty()) break;
+    }
+  }
+  if (part.files.empty()) return Error{folder.string() + ": no weights of a model are in it"};
+  all.parts.push_back(std::move(part));
+  return all;
+}
+
+}  // namespace
+
+Result<Checkpoint> open_checkpoint(const std::string& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) {
+    fs::path folder = fs::path(path).lexically_normal();
+    return open_folder(folder.has_filename() ? folder : folder.parent_path());
+  }
+  Checkpoint all{path, Layout::kFiles, "", {}};
+  Part part;
+  const auto added =
+      path.ends_with(".index.json") ? add_indexed(path, &part) : add_file(path, &part);
+  if (!added) return added.error();
+  all.parts.push_back(std::move(part));
+  return all;
+}
+
+}  // namespace oomguard::fit

@@ -1,0 +1,47 @@
+// Checkpoint files made by hand, in a folder of their own.
+#pragma once
+
+#include <stdlib.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace oomguard::fit {
+
+class Folder {
+ public:
+  Folder() {
+    std::string name = std::filesystem::temp_directory_path() / "oomguard-fit-XXXXXX";
+    path_ = ::mkdtemp(name.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  std::string path(const std::string& name = "") const {
+    return name.empty() ? path_ : path_ + "/" + name;
+  }
+  std::string write(const std::string& name, const std::string& bytes) const {
+    std::filesystem::create_directories(std::filesystem::path(path(name)).parent_path());
+    std::ofstream(path(name), std::ios::binary) << bytes;
+    return path(name);
+  }
+
+ private:
+  std::string path_;
+};
+
+template <typename T>
+std::string little(T value) {
+  std::string text;
+  for (size_t i = 0; i < sizeof value; ++i) text += static_cast<char>(value >> (8 * i));
+  return text;
+}
+
+inline std::string safetensors(const std::string& header, size_t data) {
+  return little(uint64_t{header.size()}) + header + std::string(data, '\0');
+}
+
+}  // namespace oomguard::fit

@@ -1,0 +1,97 @@
+#include <gtest/gtest.h>
+
+#include "collector/fit/checkpoint.h"
+#include "tests/collector/fit/bytes.h"
+
+namespace oomguard::fit {
+namespace {
+
+std::string one_tensor(const std::string& name) {
+  return safetensors("{\"" + name + R"(":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8);
+}
+
+class Folders : public testing::Test {
+ protected:
+  std::string wrong() {
+    const auto all = open_checkpoint(folder_.path());
+    return all ? "" : all.error().message;
+  }
+  Folder folder_;
+};
+
+TEST_F(Folders, ShardsOfAnIndexMakeOneModel) {
+  folder_.write(
+      "config.json",
+      R"({"model_type":"llama","architectures":["LlamaForCausalLM"],"torch_dtype":"float32"})");
+  folder_.write("a.safetensors", one_tensor("w"));
+  folder_.write("b.safetensors", one_tensor("v"));
+  folder_.write("model.safetensors.index.json",
+                R"({"weight_map":{"w":"a.safetensors","v":"b.safetensors"}})");
+  const auto all = open_checkpoint(folder_.path() + "/");
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_EQ(all->path, folder_.path());
+  EXPECT_EQ(all->layout, Layout::kTransformers);
+  ASSERT_EQ(all->parts.size(), 1u);
+  EXPECT_EQ(all->parts[0].files.size(), 2u);
+  EXPECT_EQ(all->parts[0].class_name, "LlamaForCausalLM");
+  const auto index = open_checkpoint(folder_.path("model.safetensors.index.json"));
+  ASSERT_TRUE(index);
+  EXPECT_EQ(index->parts[0].tensors.size(), 2u);
+}
+
+TEST_F(Folders, AnIndexThatLiesIsNamed) {
+  folder_.write("a.safetensors", one_tensor("w"));
+  const auto index = [&](const char* map) {
+    folder_.write("model.safetensors.index.json", map);
+    return wrong();
+  };
+  EXPECT_NE(
+      index(R"({"weight_map":{"x":"a.safetensors"}})").find("tensor x is not in a.safetensors"),
+      std::string::npos);
+  EXPECT_NE(index(R"({"weight_map":{"w":"../a.safetensors"}})").find("in no file of this folder"),
+            std::string::npos);
+  EXPECT_NE(index(R"({"weight_map":{"w":"b.safetensors"}})").find("No such file"),
+            std::string::npos);
+  EXPECT_NE(index(R"({"weight_map":3})").find("no weight_map"), std::string::npos);
+  EXPECT_NE(index(std::string(1000, '[').c_str()).find("nested too deep"), std::string::npos);
+}
+
+TEST_F(Folders, SafetensorsComeBeforeTorchAndPlainBeforeVariants) {
+  folder_.write("config.json", "{}");
+  folder_.write("pytorch_model.bin", "no checkpoint");
+  folder_.write("model.fp16.safetensors", one_tensor("v"));
+  auto all = open_checkpoint(folder_.path());
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_EQ(all->parts[0].variant, "fp16");
+  folder_.write("model.safetensors", one_tensor("w"));
+  all = open_checkpoint(folder_.path());
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_EQ(all->parts[0].variant, "");
+  EXPECT_EQ(all->parts[0].tensors[0].name, "w");
+}
+
+TEST_F(Folders, APipelineHasItsComponents) {
+  folder_.write("model_index.json",
+                R"({"_class_name":"LTX2Pipeline","scheduler":["diffusers","S"],)"
+                R"("transformer":["diffusers","T"],"text_encoder":["transformers","E"],)"
+                R"("vae":["diffusers","V"],"none":[null,null],"../x":["a","b"]})");
+  folder_.write("scheduler/scheduler_config.json", "{}");
+  folder_.write("transformer/diffusion_pytorch_model.safetensors", one_tensor("w"));
+  folder_.write("text_encoder/model.safetensors", one_tensor("w"));
+  folder_.write("vae/diffusion_pytorch_model.safetensors", one_tensor("w"));
+  const auto all = open_checkpoint(folder_.path());
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_EQ(all->layout, Layout::kDiffusers);
+  EXPECT_EQ(all->pipeline_class, "LTX2Pipeline");
+  ASSERT_EQ(all->parts.size(), 3u);
+  EXPECT_EQ(all->parts[0].folder, "text_encoder");
+}
+
+TEST_F(Folders, AFolderWithoutWeightsIsAnError) {
+  EXPECT_NE(wrong().find("no weights of a model"), std::string::npos);
+  folder_.write("config.json", "3");
+  EXPECT_NE(wrong().find("no JSON object"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace oomguard::fit
