@@ -51,6 +51,7 @@ constexpr int64_t kBackAgainNs = 250 * kMs;
 constexpr int64_t kMostAgainNs = 60'000 * kMs;
 constexpr Bytes kRoomForReport = 4 * kMiB;
 constexpr Bytes kSinksFast = 8 * kMiB;  // in the time that an exception takes
+constexpr Bytes kCopied = 3 * kMiB;     // the estimate of a look is carried over by up to one
 constexpr Bytes kRegrown = 256 * 1024;
 constexpr Bytes kRegrownByOthers = 2 * kMiB;  // while all threads of this process stand
 
@@ -95,6 +96,7 @@ void Escalation::look_at_file(Look* look) noexcept {
     raised_ns_ = raised_ns;
     file_ = Growth{Tide::kWindowNs};
     look->tide.restart(look->tide.own(), look->now_ns);
+    copied_before_ = look->copies.total();
   }
   if (spill::active()) file_.update(in_file, look->now_ns);
 }
@@ -126,6 +128,7 @@ Situation Escalation::see(const Look& look) noexcept {
   if (const int64_t sent_ns = gate.alarm.sent_ns(); sent_ns != 0) seen.unanswered_ns = look.now_ns - sent_ns;
   // Its last frees write to pages that a child holds as well, and it answers nothing any more.
   if (gate.finishing()) seen.unanswered_ns = kAtBottomNs;
+  if (seen.headroom >= seen.reserve) copied_before_ = look.copies.total();
   seen.lent = spill::active();
   if (seen.lent) {
     seen.in_file = spill::in_file();
@@ -150,14 +153,20 @@ Situation Escalation::see(const Look& look) noexcept {
   if (others.ends) seen.ours = false;
   seen.raises = may_raise();
   // Blocks that are lent stand in the ledger as before, and need nothing.
-  seen.filling = look.tide.filling() ||
-                 (!seen.lent && ledger.in_flight(0, look.now_ns, look::pages()) > look.headroom);
+  const Bytes in_flight = seen.lent ? 0 : ledger.in_flight(0, look.now_ns, look::pages());
+  seen.filling = look.tide.filling() || in_flight > look.headroom;
+  if (look.now_ns - pressed_ns_ >= kBarrenNs) seen.in_flight = in_flight;
   // Not above half of the reserve: a program that fills what it was granted just above the line may come to
   // stand a little under it. And only what is fast: a slow exception needs pages, too.
   const bool sinking =
       look.tide.sinking() && seen.per_delivery >= kSinksFast && !gate.granted_over_line();
   seen.creeping = look.tide.creeping() || (look.headroom < seen.reserve / 2 && sinking);
+  // Whatever is granted meanwhile. What the copier unmaps beside it stays with its child, and hides the
+  // copies in what it grew by.
+  seen.copying = look.copies.total() - copied_before_ >= kCopied && seen.per_delivery >= kSinksFast;
   seen.lendable = may_lend(look);
+  // What it lets go of meanwhile may stay with its child.
+  own_at_lending_ = std::min(own_at_lending_, look.tide.own());
   seen.grew_since_lending = look.tide.own() > own_at_lending_ + kRegrown;
   return seen;
 }
@@ -169,9 +178,10 @@ void Escalation::act(Look* look, bool changed) noexcept {
   Steps steps = next_steps(seen);
   bool held = false;
   if (steps.lend) {
-    const spill::Result result = lend(look);
+    const spill::Result result = lend(look, steps.lend_empty);
     if (result.outcome == spill::Outcome::kLent) return;
-    seen.lendable = false;
+    if (steps.lend_empty) seen.in_flight = 0;
+    else seen.lendable = false;
     steps = next_steps(seen);
     // Between two stops the threads would fill what is left.
     held = result.held && steps.end && !steps.file_is_full;
@@ -184,18 +194,23 @@ void Escalation::act(Look* look, bool changed) noexcept {
   if (seen.lent && !steps.alarm) give_back(look, seen);
 }
 
-spill::Result Escalation::lend(Look* look) noexcept {
+spill::Result Escalation::lend(Look* look, bool only_empty) noexcept {
   coming_back_ = false;
   room_since_ns_ = 0;
-  const spill::Result result = spill::lend(look->headroom >= kLeastToCopy ? kCopyBudget : 0, true);
-  barren_ = result.outcome;
+  const bool copies = !only_empty && look->headroom >= kLeastToCopy;
+  const spill::Result result = spill::lend(copies ? kCopyBudget : 0, true);
   const bool lent = result.outcome == spill::Outcome::kLent;
+  if (only_empty) pressed_ns_ = look->now_ns;
+  if (only_empty && !lent) return result;
+  barren_ = result.outcome;
   // Everything that is left is lent: as good as nothing found.
   barren_ns_ = !lent || result.all ? std::clamp(2 * barren_ns_, kBarrenNs, kMostBarrenNs) : 0;
   lent_ns_ = sys::monotonic_ns();
   if (!lent) return result;
   own_at_lending_ = look::eyes().own_memory() + gate.file_growth() + look->copies.total();
   look->now_ns = sys::monotonic_ns();
+  // The one that grew most: what it grew by is settled now, and would not tell any more.
+  acts_until_ns_ = look->now_ns + Tide::kWindowNs;
   look->tide.restart(own_at_lending_, look->now_ns);
   return result;
 }

@@ -19,7 +19,7 @@ class Escalation {
  private:
   Situation see(const Look& look) noexcept;
   bool may_lend(const Look& look) const noexcept;
-  spill::Result lend(Look* look) noexcept;
+  spill::Result lend(Look* look, bool only_empty) noexcept;
   bool tried_all(int64_t now_ns) const noexcept;
   void give_back(Look* look, const Situation& seen) noexcept;
   spill::Returned give_back_step(Look* look, int64_t stop_ns, int64_t stopped_ns) noexcept;
@@ -36,8 +36,10 @@ class Escalation {
   int64_t lent_ns_ = 0;          // when lending was tried last
   int64_t barren_ns_ = 0;        // for how long not again for the blocks it knew; 0: it may help
   spill::Outcome barren_ = spill::Outcome::kLent;
+  int64_t pressed_ns_ = 0;       // when only what is empty was tried last
   Bytes own_at_lending_ = 0;
-  int64_t acts_until_ns_ = 0;    // stood still for one that did nothing: acts itself
+  int64_t acts_until_ns_ = 0;    // lent just now, or stood still for one that did nothing: acts itself
+  Bytes copied_before_ = 0;      // pages after a fork, when the reserve was whole
   int64_t over_since_ns_ = 0;    // what is in the file would not have fit
   int64_t at_bottom_since_ns_ = 0;
   int64_t room_since_ns_ = 0;    // what is lent may come back

@@ -23,6 +23,8 @@ struct Situation {
   bool growing = false;    // it grows, whether the others do more or not
   bool filling = false;    // growth that no request announced
   bool creeping = false;   // the same, slow: more than noise only since memory is short
+  Bytes in_flight = 0;     // of what was granted, what is not filled yet
+  bool copying = false;    // of what grew, more than noise are pages copied after a fork: asked for by nobody
   bool raises = true;      // an exception can reach the program
   int64_t at_bottom_ns = 0;  // since next to nothing was left (kBottomLine), and never kOffBottom after that
   int64_t unanswered_ns = 0;  // since the last exception was sent, as long as it was not raised
@@ -39,6 +41,7 @@ struct Situation {
 
 struct Steps {
   bool lend = false;
+  bool lend_empty = false;  // only what takes no copy: where it is early
   bool alarm = false;
   bool end = false;
   bool stand = false;      // still, until the one that is to act has acted
@@ -89,6 +92,12 @@ constexpr Bytes last_end_line(const Situation& seen) {
 constexpr Bytes announced_end_line(const Situation& seen) {
   return std::min(end_line(seen), seen.reserve / 4);
 }
+// What was granted would still fit when it is filled, but something else grew beside it (pages that are
+// copied after a fork): by then the next look may come too late, and what is not filled yet can be lent.
+constexpr bool is_pressed(const Situation& seen) {
+  return !seen.lent && seen.in_flight >= kMiB && seen.headroom < seen.reserve &&
+         seen.headroom - seen.in_flight < end_line(seen);
+}
 // Where the exception is sent for growth that cannot be carried further: never before the reserve is
 // touched, unless one look is worth more than that.
 constexpr Bytes early_line(const Situation& seen) {
@@ -130,7 +139,12 @@ constexpr Steps next_steps(const Situation& seen) {
   };
   if (!seen.filling && !seen.creeping) {
     alarm_below(gated_line(seen));
-    if (seen.headroom >= announced_end_line(seen)) return steps;
+    // The end stays where it is: the exception needs pages, too, and its thread goes on copying until then.
+    if (seen.copying) alarm_below(std::min(early_line(seen), seen.reserve / 2));
+    if (seen.headroom >= announced_end_line(seen)) {
+      steps.lend = steps.lend_empty = seen.lendable && is_pressed(seen);
+      return steps;
+    }
     steps.lend = seen.lendable && seen.grew_since_lending;
     // No request got it there: threads and processes that together touch what nobody asks for.
     const bool is_late = seen.headroom < std::min(kDipLine, seen.per_look) && seen.unanswered_ns >= kAtBottomNs;

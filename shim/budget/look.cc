@@ -136,14 +136,19 @@ void set_in_file(Bytes bytes) noexcept {
   gate.probe.set_given_back(bytes);
 }
 
-Bytes headroom_with_text(const Look& look) noexcept {
+Bytes headroom_now() noexcept {
   probe::Reading reading;
   probe::Headroom headroom;
-  g_probe.set_resident_text(0);
-  const bool known = gate.look_through(g_probe, g_residency, probe::Depth::kFull, look.now_ns,
+  const bool known = gate.look_through(g_probe, g_residency, probe::Depth::kFull, sys::monotonic_ns(),
                                        &reading, &headroom);
+  return known ? headroom.bytes : kNoLimit;
+}
+
+Bytes headroom_with_text(const Look& look) noexcept {
+  g_probe.set_resident_text(0);
+  const Bytes headroom = headroom_now();
   g_probe.set_resident_text(look.text);
-  return known ? headroom.bytes : look.headroom;
+  return headroom != kNoLimit ? headroom : look.headroom;
 }
 
 const probe::Residency& pages() noexcept { return g_residency; }

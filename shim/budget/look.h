@@ -53,6 +53,8 @@ bool take(Look* look, bool* changed) noexcept;
 // What the kernel itself would find before it kills: the text of programs is evicted before that. A
 // reading of its own.
 Bytes headroom_with_text(const Look& look) noexcept;
+// A reading of its own, as of now; kNoLimit where nothing can be read.
+Bytes headroom_now() noexcept;
 const probe::Residency& pages() noexcept;
 const probe::Probe& eyes() noexcept;
 // What of this process's memory is in its file: reclaimable, in every reading from here on.

@@ -252,9 +252,9 @@ void put_back(Store& store, const Survey& survey, const Pace& pace, Returned* do
 
 }  // namespace
 
-bool give_back_all(Store& store) noexcept {
+bool give_back_all(Store& store, bool (*fits)() noexcept) noexcept {
   begin_ranges();
-  const bool done = stop_threads(kForkStopNs) && !is_answering_sigbus() &&
+  const bool done = stop_threads(kForkStopNs) && !is_answering_sigbus() && fits() &&
                     each_mapping(store, [&](const probe::Mapping& mapping) {
                       return restore(store, mapping);
                     }) &&

@@ -10,6 +10,8 @@
 #include "collector/probe/kernel_text.h"
 #include "collector/probe/paths.h"
 #include "collector/probe/syscall.h"
+#include "shim/budget/gate.h"
+#include "shim/budget/look.h"
 #include "shim/budget/resident.h"
 #include "shim/interpose/real.h"
 #include "shim/spill/give_back.h"
@@ -115,7 +117,8 @@ void read_usage(bool in_haste) noexcept {
     if (range.state.load(kRelaxed) == Range::State::kFreed) {
       if (waits) {
         any = true;
-        freed += static_cast<Bytes>(range.size());
+        if (range.freed < 0) range.freed = g_store.data_in(range.offset, range.offset + range.size());
+        freed += range.freed;
         return;
       }
       g_store.punch(range.offset, range.size());
@@ -144,12 +147,20 @@ bool some_is_lent() noexcept {
   return some;
 }
 
+// What the forking thread read may be 0.2 s old by then, and the others filled memory meanwhile.
+bool still_fits() noexcept {
+  const Bytes asked = g_room.load(kRelaxed);
+  if (asked == budget::kNoLimit) return true;
+  return in_file() <= std::min(asked, budget::look::headroom_now() - budget::gate.reserve() / 2);
+}
+
 bool answer_fork(bool in_haste) noexcept {
   notice_new_thread();
   if (!active()) return true;
   read_usage(in_haste);
   if (!some_is_lent()) return true;
-  if (g_orphaned != 0 || in_file() > g_room.load(kRelaxed) || !give_back_all(g_store)) return false;
+  if (g_orphaned != 0 || in_file() > g_room.load(kRelaxed)) return false;
+  if (!give_back_all(g_store, still_fits)) return false;
   read_usage(in_haste);
   return !some_is_lent();
 }

@@ -120,8 +120,10 @@ bool Mover::move_region(const Candidate& candidate, uintptr_t from, size_t pages
   const Bytes empty = static_cast<Bytes>((pages - set.filled) * page);
   const Bytes content = static_cast<Bytes>(set.filled * page);
   if (empty == 0) return true;
+  // A copy of pages that a child holds as well gives none of them back.
+  const bool in_vain = set.shared * 2 > set.filled;
   uint64_t offset;
-  if (totals_.copied + content > copy_budget_ || survey_.mappings + 2 > survey_.most_mappings ||
+  if (in_vain || totals_.copied + content > copy_budget_ || survey_.mappings + 2 > survey_.most_mappings ||
       !file_offset(candidate, from, &offset)) {
     totals_.scattered += empty;
     return true;

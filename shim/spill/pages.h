@@ -17,6 +17,7 @@ struct PageSet {
   uint64_t holds[kRegionPages / 64];  // bit i: page i holds something
   size_t count;                       // pages looked at
   size_t filled;                      // of them, those that hold something
+  size_t shared;                      // of those, pages that a fork left shared
 
   bool holds_something(size_t page) const { return (holds[page / 64] >> (page % 64) & 1) != 0; }
 };

@@ -14,6 +14,7 @@ Range* Ranges::add(uintptr_t block, uintptr_t start, uintptr_t end, uint64_t off
     range.end.store(end, std::memory_order_relaxed);
     range.offset = offset;
     range.copied = 0;
+    range.freed = -1;
     range.in_pieces.store(false, std::memory_order_relaxed);
     range.state.store(Range::State::kLive, std::memory_order_release);
     if (i >= used_.load(std::memory_order_relaxed)) used_.store(i + 1, std::memory_order_release);

@@ -23,6 +23,7 @@ struct Range {
   bool left;       // something of it is still lent: the raw thread's own note
   uint64_t offset;
   int64_t copied;  // bytes that were copied there
+  int64_t freed;   // bytes that it still has in the file after it was freed; -1: not counted yet
 
   uint64_t size() const {
     return end.load(std::memory_order_relaxed) - start.load(std::memory_order_relaxed);

@@ -186,6 +186,16 @@ bool Store::next_data(uint64_t from, uint64_t end, uint64_t* data, uint64_t* hol
   return true;
 }
 
+Bytes Store::data_in(uint64_t from, uint64_t end) noexcept {
+  Bytes sum = 0;
+  uint64_t data = from;
+  uint64_t hole = end;
+  for (; from < end && next_data(from, end, &data, &hole); from = hole) {
+    sum += static_cast<Bytes>(hole - data);
+  }
+  return sum;
+}
+
 Bytes Store::used() noexcept {
   struct stat status;
   if (fd_ < 0 || sys::fstat(fd_, &status) != 0) return 0;

@@ -41,6 +41,8 @@ class Store {
   // False: nothing but holes.
   [[nodiscard]] bool next_data(uint64_t from, uint64_t end, uint64_t* data,
                                uint64_t* hole) noexcept;
+  // Bytes of [from, end) that were written to, in whole pages.
+  Bytes data_in(uint64_t from, uint64_t end) noexcept;
 
   // Bytes on disk or on their way there.
   Bytes used() noexcept;

@@ -127,6 +127,41 @@ TEST(EscalationTest, GrowthThroughTheGateIsLentAtTheEndAndEndedWhereNoExceptionC
   EXPECT_FALSE(next_steps(seen).end) << "its small requests were refused before";
 }
 
+TEST(EscalationTest, WhoCopiesPagesAfterAForkGetsItsExceptionEarlierAndNoEarlierEnd) {
+  Situation seen = small_group(0);
+  seen.reserve = 24 * kMiB;
+  seen.headroom = seen.reserve / 2 - 1;
+  seen.per_look = 10 * kMiB;
+  seen.per_delivery = 30 * kMiB;
+  EXPECT_TRUE(nothing(next_steps(seen)));
+  seen.copying = true;
+  EXPECT_TRUE(next_steps(seen).alarm);
+  EXPECT_FALSE(next_steps(seen).end);
+  seen.headroom = 3 * kMiB;
+  EXPECT_FALSE(next_steps(seen).end);
+  seen.headroom = seen.reserve / 2;
+  EXPECT_TRUE(nothing(next_steps(seen)));
+}
+
+TEST(EscalationTest, WhatIsNotFilledYetIsLentWhereItAndOneLookWouldTakeAll) {
+  Situation seen = small_group(15 * kMiB);
+  seen.reserve = 24 * kMiB;
+  seen.lendable = true;
+  seen.per_look = 20 * kMiB;
+  EXPECT_TRUE(nothing(next_steps(seen))) << "all that was granted is filled: the gate judges what comes";
+  seen.in_flight = 6 * kMiB;
+  EXPECT_TRUE(next_steps(seen).lend && next_steps(seen).lend_empty);
+  EXPECT_FALSE(next_steps(seen).alarm || next_steps(seen).end);
+  seen.per_look = 4 * kMiB;
+  EXPECT_TRUE(nothing(next_steps(seen))) << "there is another look before that";
+  seen.per_look = 20 * kMiB;
+  seen.headroom = seen.reserve;
+  EXPECT_TRUE(nothing(next_steps(seen))) << "nothing but what was granted takes what is left";
+  seen.headroom = 15 * kMiB;
+  seen.lendable = false;
+  EXPECT_TRUE(nothing(next_steps(seen))) << "it fits";
+}
+
 TEST(EscalationTest, WhereNoExceptionCanArriveTheEndIsInTimeInstead) {
   Situation fast = filling(20 * kMiB, false);
   fast.per_delivery = 18 * kMiB;

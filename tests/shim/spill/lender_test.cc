@@ -247,6 +247,22 @@ TEST_F(Lender, InHasteFreedSpaceIsNotGivenBackAndCountsForNothing) {
   });
 }
 
+TEST_F(Lender, InHasteABlockThatWasFreedHalfFilledHidesNothingOfTheOthers) {
+  expect_in_child([] {
+    configure();
+    Raw raw;
+    HeapBlock gone(kBlock);
+    HeapBlock kept(kBlock);
+    ASSERT_EQ(lend(raw).outcome, Outcome::kLent);
+    fill(gone.data(), 0, kBlock / 4, 9);
+    fill(kept.data(), 0, kBlock / 2, 9);
+    gone.release();
+    raw.run([] { spill::tend(true); });
+    EXPECT_GE(in_file(), static_cast<Bytes>(kBlock / 2 - 64 * 1024));
+    EXPECT_LE(in_file(), static_cast<Bytes>(kBlock / 2 + 64 * 1024));
+  });
+}
+
 TEST_F(Lender, InHasteSpaceIsGivenBackWhereLittleIsLeft) {
   expect_in_child([] {
     configure(kGiB, static_cast<Bytes>(kBlock) + 16 * kMiB);
@@ -306,6 +322,23 @@ TEST_F(Lender, RandomTouchingIsCopiedRoundByRound) {
                             : not_zero(block.data(), page * 4096, page * 4096 + 4096);
     }
     EXPECT_EQ(errors, 0u);
+  });
+}
+
+TEST_F(Lender, WhatAChildHoldsAsWellIsNotCopied) {
+  expect_in_child([] {
+    configure();
+    Raw raw;
+    HeapBlock block(kBlock);
+    for (size_t at = 0; at < kBlock; at += 64 * 1024) fill(block.data(), at, at + 4096, 5);
+    test::Signpost end;
+    const pid_t child = test::start_child([&] { end.wait(); });
+    const Result shared = lend(raw, kGiB);
+    EXPECT_EQ(shared.copied, 0);
+    EXPECT_GT(shared.scattered, static_cast<Bytes>(kBlock / 2));
+    end.set();
+    ASSERT_EQ(test::wait_for(child), 0);
+    EXPECT_GT(lend(raw, kGiB).copied, 0);
   });
 }
 
