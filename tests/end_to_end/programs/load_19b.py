@@ -17,6 +17,7 @@ WAYS = {
     "float32": {"dtype": torch.float32},
     "float16": {"dtype": torch.float16},
     "device_map": {"dtype": torch.float32, "device_map": "auto"},
+    "offload": {"dtype": torch.float32, "device_map": "auto", "offload_folder": sys.argv[1] + "/offloaded"},
     "bfloat16": {"dtype": torch.bfloat16},
     "default": {},
     "v4_bfloat16": {"torch_dtype": torch.bfloat16},
@@ -37,7 +38,8 @@ def main():
         model = AutoModelForCausalLM.from_pretrained(checkpoint, **WAYS[way])
         parameters = list(model.parameters())
         result.update(loaded=True, billions=round(sum(p.numel() for p in parameters) / 1e9, 1),
-                      dtype=str(parameters[0].dtype), device=str(parameters[-1].device))
+                      dtype=str(parameters[0].dtype), device=str(parameters[-1].device),
+                      devices=sorted({str(one) for one in getattr(model, "hf_device_map", {}).values()}))
     except BaseException as error:  # the third of an incident is no Exception: oomguard.MemoryLimit
         result.update(loaded=False, exception=type(error).__name__, text=str(error)[:300],
                       notes=list(getattr(error, "__notes__", ())))
