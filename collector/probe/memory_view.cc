@@ -49,21 +49,21 @@ void lower_line(char* line, char* end, const Cap& cap) {
 bool view_of(const Reading& reading, Bytes machine_total, Bytes kept, uint32_t swap_share_permille,
              MemoryView* out) {
   bool limited = false;
-  *out = MemoryView{};
+  Bytes total = machine_total;
   for (uint32_t i = 0; i < reading.level_count; ++i) {
     const Level& level = reading.levels[i];
     if (level.kind == LimitKind::kMachine || level.limit >= machine_total) continue;
     limited = true;
     const bool is_address_space =
         level.kind == LimitKind::kRlimitAs || level.kind == LimitKind::kRlimitData;
-    if (!is_address_space) out->total = std::min(out->total, level.limit);
+    if (!is_address_space) total = std::min(total, level.limit);
   }
   const Headroom memory = headroom(reading, 0);
   const Headroom with_swap = headroom(reading, swap_share_permille);
   const Level* level = binding(reading, memory);
   const Level* swaps = binding(reading, with_swap);
   if (!limited || level == nullptr || swaps == nullptr) return false;
-  out->total = whole_pages(out->total, machine_total);
+  out->total = whole_pages(total, machine_total);
   out->available = whole_pages(memory.bytes - kept, out->total);
   out->free = whole_pages(memory.bytes - kept - level->reclaimable, out->available);
   out->swap_free = std::max<Bytes>(0, with_swap.bytes - std::max(memory.bytes, kept));

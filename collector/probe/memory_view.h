@@ -11,15 +11,15 @@
 
 namespace oomguard::probe {
 
-// In bytes. kUnlimited: as the kernel says.
+// In bytes.
 struct MemoryView {
-  Bytes total = kUnlimited;
-  Bytes available = kUnlimited;  // may be asked for without a refusal, from a page on
-  Bytes free = kUnlimited;       // the same without file cache that would have to go
-  Bytes swap_total = kUnlimited;
-  Bytes swap_free = kUnlimited;
+  Bytes total = 0;
+  Bytes available = 0;  // may be asked for without a refusal, from a page on
+  Bytes free = 0;       // the same without file cache that would have to go
+  Bytes swap_total = 0;
+  Bytes swap_free = 0;
 
-  Bytes in_use() const { return total == kUnlimited ? kUnlimited : total - available; }
+  Bytes in_use() const { return total - available; }
 };
 
 // `machine_total`: MemTotal; `kept`: what of the headroom is not to be had (the reserve, what others are

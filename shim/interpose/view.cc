@@ -55,7 +55,7 @@ off64_t sought(int fd, off64_t offset) noexcept {
 
 long pages_at_most(long pages, probe::Bytes(probe::MemoryView::*bytes)) noexcept {
   probe::MemoryView view;
-  if (pages <= 0 || !budget::current_view(&view) || view.*bytes == probe::kUnlimited) return pages;
+  if (pages <= 0 || !budget::current_view(&view)) return pages;
   return std::min(pages, static_cast<long>(view.*bytes / real.sysconf(_SC_PAGESIZE)));
 }
 

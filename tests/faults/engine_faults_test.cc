@@ -9,6 +9,7 @@
 #include "shim/budget/raw_thread.h"
 #include "shim/budget/watchdog.h"
 #include "shim/core/engine.h"
+#include "shim/core/meminfo.h"
 #include "shim/core/session.h"
 #include "shim/core/thread_state.h"
 #include "tests/faults/each_failure.h"
@@ -81,6 +82,35 @@ TEST(EngineFaultsTest, AStartWithAFailureGuardsOrPassesEverythingThrough) {
 TEST(EngineFaultsTest, TheWatchdogSurvivesEveryFailure) {
   OOMGUARD_SKIP_UNDER_TSAN();
   each_failure([](const Plan& plan) { engine_scenario(plan, true); }, {EIO});
+}
+
+// MemTotal's line of /proc/meminfo.
+std::string total_of(int fd) {
+  char text[28] = "";
+  return pread(fd, text, sizeof text - 1, 0) > 0 ? text : "";
+}
+
+TEST(EngineFaultsTest, AViewThatCannotBeMadeLeavesTheTextThatIsThere) {
+  each_failure(
+      [](const Plan& plan) {
+        test::guard(test::budget_of(128 * kMiB));
+        const int fd = open("/proc/meminfo", O_RDONLY);
+        const std::string machine = total_of(fd);
+        const int descriptors = open_descriptors();
+        arm(plan);
+        meminfo::replace(fd);
+        disarm();
+        EXPECT_TRUE(total_of(fd) == machine || meminfo::may_be_copy(fd));
+        meminfo::replace(fd);  // where it was not, now
+        const std::string budget = total_of(fd);
+        EXPECT_TRUE(budget < machine && meminfo::may_be_copy(fd)) << budget;
+        arm(plan);
+        static_cast<void>(meminfo::renew(fd));
+        disarm();
+        EXPECT_EQ(total_of(fd), budget);
+        EXPECT_EQ(open_descriptors(), descriptors);
+      },
+      {EIO});
 }
 
 TEST(EngineFaultsTest, WhereSignalsCannotBeBlockedNoThreadStartsAndTheMaskStays) {

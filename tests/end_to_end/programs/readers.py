@@ -44,6 +44,15 @@ def sysconf():
     return [os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES")]
 
 
+def limited():
+    import oomguard
+    import psutil
+
+    with oomguard.limit("500MiB"):
+        assert psutil.virtual_memory().total == 500 << 20
+    return psutil.virtual_memory()[:2]
+
+
 def host():
     """In the block alone, and of a descriptor that was open before."""
     import oomguard
