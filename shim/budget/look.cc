@@ -96,6 +96,7 @@ void read_growth(Look* look) {
   look->complete_ns = look->now_ns;
   look->own = memory;
   gate.saw_memory(memory);
+  ledger.set_slip(look->slip_ns);
   look->in_flight = ledger.in_flight(0, look->now_ns, g_residency);
   const bool is_short = look->headroom < gate.reserve() + 32 * kMiB;
   const Bytes line = gate.incident.grace() ? gate.reserve() / 2 : gate.reserve();

@@ -166,6 +166,13 @@ TEST_F(LedgerTest, AYoungBlockThatCannotBeLookedIntoCountsInFullUntilItIsOld) {
   EXPECT_EQ(ledger_->in_flight_bound(kOwn, kNow + 101 * kMs), 0);
 }
 
+TEST_F(LedgerTest, OnABusyMachineABlockIsYoungForLonger) {
+  ledger_->set_slip(20 * kMs);
+  ledger_->add(block_at(kBase, 8 * kMiB, kOther));
+  EXPECT_EQ(ledger_->in_flight(kOwn, kNow + 179 * kMs, blind_), 8 * kMiB);
+  EXPECT_EQ(ledger_->in_flight(kOwn, kNow + 181 * kMs, blind_), 0);
+}
+
 TEST_F(LedgerTest, TheBoundIsNeverLessThanWhatIsInFlight) {
   for (uintptr_t i = 0; i < 100; ++i) {
     Block block = block_at(kBase + i * 64 * kMiB, 2 * kMiB, static_cast<int32_t>(1 + i % 5));
