@@ -20,7 +20,7 @@
 namespace oomguard::tools {
 namespace {
 
-constexpr const char* kFormats = "text, html, json, folded, or speedscope";
+constexpr const char* kFormats = "text, html, json, folded, speedscope, or fits";
 
 struct ReportArguments {
   std::string session;
@@ -53,6 +53,7 @@ Result<std::string> rendered(const ReportArguments& arguments, const std::string
   const auto flight =
       arguments.session.empty() ? open_last(directory) : open_named(directory, arguments.session);
   if (!flight) return flight.error();
+  if (arguments.format == "fits") return report_fits(*flight);
   Report report = make_report(*flight);
   put_death(explain_death(*flight), &report);
   if (arguments.format == "html") return report_html(report);
@@ -63,7 +64,7 @@ Result<std::string> rendered(const ReportArguments& arguments, const std::string
 }
 
 bool is_format(const std::string& name) {
-  for (const char* known : {"text", "html", "json", "folded", "speedscope"}) {
+  for (const char* known : {"text", "html", "json", "folded", "speedscope", "fits"}) {
     if (name == known) return true;
   }
   return false;

@@ -6,6 +6,7 @@
 // Thread-safety: values and free functions. Callable from a hook: no.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -64,7 +65,10 @@ struct Checkpoint {
 };
 
 // A folder (of transformers, of diffusers, or with weight files alone), an index.json, or one file.
-// The error names what is wrong, and the file.
-Result<Checkpoint> open_checkpoint(const std::string& path);
+// The error names what is wrong, and the file; also where it would take longer than until `until`,
+// which is looked at before each file.
+using Clock = std::chrono::steady_clock;
+Result<Checkpoint> open_checkpoint(const std::string& path,
+                                   Clock::time_point until = Clock::time_point::max());
 
 }  // namespace oomguard::fit

@@ -65,7 +65,8 @@ bool is_plain_name(const std::string& name) {
   return !name.empty() && name.find('/') == std::string::npos && name != ".." && name != ".";
 }
 
-Result<bool> add_file(const fs::path& path, Part* part) {
+Result<bool> add_file(const fs::path& path, Clock::time_point until, Part* part) {
+  if (Clock::now() > until) return Error{path.string() + ": not read, it takes too long"};
   const auto source = Source::open(path);
   if (!source) return source.error();
   const auto format = format_of(*source);
@@ -87,7 +88,7 @@ Result<bool> add_file(const fs::path& path, Part* part) {
 }
 
 // The files that a *.index.json names, each tensor in the one that it is said to be in.
-Result<bool> add_indexed(const fs::path& index, Part* part) {
+Result<bool> add_indexed(const fs::path& index, Clock::time_point until, Part* part) {
   const auto json = read_json(index, kMostIndex);
   if (!json) return json.error();
   const auto wrong = [&](const std::string& what) { return Error{index.string() + ": " + what}; };
@@ -103,7 +104,7 @@ Result<bool> add_indexed(const fs::path& index, Part* part) {
   }
   for (auto& [file, named] : files) {
     const size_t first = part->tensors.size();
-    const auto added = add_file(index.parent_path() / file, part);
+    const auto added = add_file(index.parent_path() / file, until, part);
     if (!added) return added.error();
     for (size_t i = first; i < part->tensors.size(); ++i) named.erase(part->tensors[i].name);
     const Format format = part->files.back().format;
@@ -127,7 +128,8 @@ std::vector<std::string> names_in(const fs::path& folder) {
 
 // The weights of one model, as its library chooses among them: safetensors before torch's files, no
 // variant before a variant ("model.fp16.safetensors").
-Result<bool> add_named(const fs::path& folder, const std::vector<std::string>& stems, Part* part) {
+Result<bool> add_named(const fs::path& folder, const std::vector<std::string>& stems,
+                       Clock::time_point until, Part* part) {
   const std::vector<std::string> names = names_in(folder);
   for (const std::string& stem : stems) {
     for (const char* ending : {".safetensors", ".bin"}) {
@@ -151,7 +153,8 @@ Result<bool> add_named(const fs::path& folder, const std::vector<std::string>& s
           }
           if (variant.empty() == variants || std::ranges::count(variant, '.') > 1) continue;
           part->variant = variant.empty() ? "" : variant.substr(1);
-          return index ? add_indexed(folder / name, part) : add_file(folder / name, part);
+          return index ? add_indexed(folder / name, until, part)
+                       : add_file(folder / name, until, part);
         }
       }
     }
@@ -159,7 +162,8 @@ Result<bool> add_named(const fs::path& folder, const std::vector<std::string>& s
   return true;
 }
 
-Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index) {
+Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index,
+                                 Clock::time_point until) {
   Checkpoint all{folder, Layout::kDiffusers, text_of(index, "_class_name"), {}};
   for (const auto& [name, what] : index.items()) {
     if (name.starts_with("_") || !what.is_array() || what.size() != 2 || !what[1].is_string()) {
@@ -173,8 +177,8 @@ Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index) {
     if (!config) return config.error();
     put_config(*config, &part);
     part.class_name = what[1].get<std::string>();
-    const auto added =
-        add_named(folder / name, {"diffusion_pytorch_model", "model", "pytorch_model"}, &part);
+    const auto added = add_named(
+        folder / name, {"diffusion_pytorch_model", "model", "pytorch_model"}, until, &part);
     if (!added) return added.error();
     if (!part.files.empty()) all.parts.push_back(std::move(part));
   }
@@ -182,17 +186,17 @@ Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index) {
   return all;
 }
 
-Result<Checkpoint> open_folder(const fs::path& folder) {
+Result<Checkpoint> open_folder(const fs::path& folder, Clock::time_point until) {
   const auto pipeline = read_json(folder / "model_index.json", kMostConfig);
   if (!pipeline) return pipeline.error();
-  if (pipeline->is_object()) return open_pipeline(folder, *pipeline);
+  if (pipeline->is_object()) return open_pipeline(folder, *pipeline, until);
   const auto config = read_json(folder / "config.json", kMostConfig);
   if (!config) return config.error();
   Checkpoint all{folder, config->is_object() ? Layout::kTransformers : Layout::kFiles, "", {}};
   Part part;
   put_config(*config, &part);
   const auto named =
-      add_named(folder, {"model", "pytorch_model", "diffusion_pytorch_model"}, &part);
+      add_named(folder, {"model", "pytorch_model", "diffusion_pytorch_model"}, until, &part);
   if (!named) return named.error();
   if (part.files.empty()) {
     all.layout = Layout::kFiles;
@@ -200,7 +204,7 @@ Result<Checkpoint> open_folder(const fs::path& folder) {
     for (const char* ending : {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt"}) {
       for (const std::string& name : names) {
         if (!name.ends_with(ending) || part.files.size() == kMostFiles) continue;
-        const auto added = add_file(folder / name, &part);
+        const auto added = add_file(folder / name, until, &part);
         if (!added) return added.error();
       }
       if (!part.files.empty()) break;
@@ -213,16 +217,16 @@ Result<Checkpoint> open_folder(const fs::path& folder) {
 
 }  // namespace
 
-Result<Checkpoint> open_checkpoint(const std::string& path) {
+Result<Checkpoint> open_checkpoint(const std::string& path, Clock::time_point until) {
   std::error_code error;
   if (fs::is_directory(path, error)) {
     fs::path folder = fs::path(path).lexically_normal();
-    return open_folder(folder.has_filename() ? folder : folder.parent_path());
+    return open_folder(folder.has_filename() ? folder : folder.parent_path(), until);
   }
   Checkpoint all{path, Layout::kFiles, "", {}};
   Part part;
-  const auto added =
-      path.ends_with(".index.json") ? add_indexed(path, &part) : add_file(path, &part);
+  const auto added = path.ends_with(".index.json") ? add_indexed(path, until, &part)
+                                                   : add_file(path, until, &part);
   if (!added) return added.error();
   all.parts.push_back(std::move(part));
   return all;

@@ -215,28 +215,33 @@ std::vector<Outcome> predict(const Checkpoint& checkpoint, const Room& room, boo
   return outcomes;
 }
 
-const Outcome* best_of(const std::vector<Outcome>& outcomes, Library library) {
-  // Less is better: what fits without reading again, on GPUs, in the file's own precision.
-  const auto rank = [](const Outcome& one) {
-    const Way& way = one.way;
-    const bool gpu = std::ranges::any_of(one.need.gpus, [](int64_t bytes) { return bytes > 0; });
+std::vector<const Outcome*> ranked(const std::vector<Outcome>& outcomes, Library library) {
+  // Less is better.
+  const auto rank = [](const Outcome* one) {
+    const Way& way = one->way;
+    const bool gpu = std::ranges::any_of(one->need.gpus, [](int64_t bytes) { return bytes > 0; });
     const int precision = way.bits == 4                  ? 3
                           : way.bits == 8                ? 2
                           : way.dtype != Dtype::kUnknown ? 1
                                                          : 0;
     const bool parts = way.placement == Placement::kOffload ||
                        (way.placement == Placement::kAuto &&
-                        plus(one.need.anonymous_kept, one.need.read_each_pass) > 0);
-    return (one.verdict == Verdict::kReadsAgain ? 1000 : 0) +
-           (!one.need.gpus.empty() && !gpu ? 100 : 0) + (parts ? 50 : 0) + precision * 10 +
-           (way.mapped ? 0 : 1);
+                        plus(one->need.anonymous_kept, one->need.read_each_pass) > 0);
+    return static_cast<int>(one->verdict) * 1000 + (!one->need.gpus.empty() && !gpu ? 100 : 0) +
+           (parts ? 50 : 0) + precision * 10 + (way.mapped ? 0 : 1);
   };
-  const Outcome* best = nullptr;
+  std::vector<const Outcome*> order;
   for (const Outcome& one : outcomes) {
-    if (one.way.library != library || one.verdict == Verdict::kDoesNotFit) continue;
-    if (best == nullptr || rank(one) < rank(*best)) best = &one;
+    if (one.way.library == library) order.push_back(&one);
   }
-  return best;
+  std::ranges::stable_sort(order, {}, rank);
+  return order;
+}
+
+const Outcome* best_of(const std::vector<Outcome>& outcomes, Library library) {
+  const std::vector<const Outcome*> order = ranked(outcomes, library);
+  const bool fits = !order.empty() && order.front()->verdict != Verdict::kDoesNotFit;
+  return fits ? order.front() : nullptr;
 }
 
 }  // namespace oomguard::fit

@@ -88,7 +88,10 @@ std::vector<Way> ways_of(const Checkpoint& checkpoint, bool with_gpu, bool train
 // What each of them takes, and whether it fits.
 std::vector<Outcome> predict(const Checkpoint& checkpoint, const Room& room, bool train);
 
-// The one to recommend: the most faithful that fits, then the fastest; nullptr where none does.
+// Those of a library, the one to recommend first: what fits, on the GPU, in the file's own
+// precision.
+std::vector<const Outcome*> ranked(const std::vector<Outcome>& outcomes, Library library);
+// Its first; nullptr where none fits.
 const Outcome* best_of(const std::vector<Outcome>& outcomes, Library library);
 
 // "dtype=torch.bfloat16": the arguments that make a way what it is.

@@ -316,6 +316,7 @@ def prepare_refusal(shell, exception):
     exception._oomguard_shown = True  # `%tb` shows it again; the report is for the first time
     surface.drop_own_frames(exception)
     place = place_of(shell, exception)
+    advice = load("advice").of(shell, exception)
     freed = 0
     if not bridge.keep_frames():
         freed = load("release").release(exception, lambda frame: is_persons(shell, frame))
@@ -328,7 +329,7 @@ def prepare_refusal(shell, exception):
             surface.surfaced(number, place + magics.variables_line(shell))
             name_cells(shell, number)
             surface.print_report(
-                number, line, surface.CELL, freed_line(freed), magics.name_kernels
+                number, line, surface.CELL, freed_line(freed) + advice(), magics.name_kernels
             )
         except Exception:
             pass

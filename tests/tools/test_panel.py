@@ -59,7 +59,9 @@ def test_it_names_the_cell_the_line_and_what_would_fit(build, tool, sessions, tm
     assert lines[7].startswith("At: train.py:"), lines
     fits = [line for line in lines if line.startswith(("Checkpoint", "Fits", "Not:"))]
     assert fits[0].startswith("Checkpoint llama-19b: 36.0 GiB, and room for "), lines
-    assert fits[-1].startswith("Not: ~72.0 GiB twice the bytes of the file (float32"), lines
+    assert fits[1].startswith("Fits:  dtype=torch.bfloat16: ~"), lines
+    assert fits[1].endswith(", and ~36.0 GiB read from disk on each pass (slow)"), lines
+    assert fits[-1].startswith("Not:   ") and "(load_in_8bit=True) ~" in fits[-1], lines
     assert any(line.startswith("Memory ") for line in lines) and lines[-1].startswith("More: "), lines
     assert any(line.startswith("Largest: train.py:") for line in lines), lines
     # Nothing of a name or of source is markup, and the page around it decides on the colours.

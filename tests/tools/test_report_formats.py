@@ -132,19 +132,48 @@ def test_what_is_no_file_is_no_source(tool, flight, kind):
     assert not any(line["source"] for line in report["lines"])
 
 
-def test_what_would_fit_follows_from_the_sizes(report):
+def test_what_would_fit_is_predicted_from_the_headers(report, flight):
     fit = report["fits"][0]
-    assert (fit["folder"], fit["size_bytes"]) == ("/data/llama-19b", 36 * GiB)
+    assert (fit["folder"], fit["size_bytes"]) == (str(flight.parent / "llama-19b"), 36 * GiB)
     assert 5 * GiB < fit["room_bytes"] < 6 * GiB
-    assert [way["fits"] for way in fit["ways"]] == [way["bytes"] <= fit["room_bytes"] for way in fit["ways"]]
+    ways = {way["how"]: way for way in fit["ways"]}
+    stored = ways["dtype=torch.bfloat16"]
+    assert fit["ways"][0] == stored and stored["fits"] and stored["bytes"] < 2 * GiB
+    assert stored["read_again_bytes"] == 36 * GiB
+    converted = ways["dtype=torch.float32"]
+    assert not converted["fits"] and converted["bytes"] > 72 * GiB
     assert len(report["model_files"]) == 5
+
+
+def test_fits_alone_is_five_lines_at_most_and_nothing_without_the_files(tool, flight):
+    lines = tool("report", flight, "--format", "fits").stdout.splitlines()
+    assert lines[0].startswith("Fits:  dtype=torch.bfloat16: ~") and 2 <= len(lines) <= 5, lines
+    assert lines[-1].startswith("Not:   ") and "(load_in_4bit=True) ~" in lines[-1], lines
+    for shard in (flight.parent / "llama-19b").glob("*.safetensors"):
+        os.truncate(shard, 100)
+    result = tool("report", flight, "--format", "fits")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert "Checkpoint files:" in tool("report", flight).stdout
+
+
+def test_a_file_of_the_hubs_cache_is_known_by_its_link(tool, build, tmp_path):
+    flight = report_file.write(build, tmp_path, 40, 60, "hub")
+    cache = tmp_path / "models--a--b"
+    (cache / "blobs").mkdir(parents=True)
+    (cache / "snapshots").mkdir()
+    snapshot = (tmp_path / "llama-19b").rename(cache / "snapshots" / "1f2e")
+    for number, shard in enumerate(sorted(snapshot.glob("*.safetensors")), 1):
+        shard.rename(cache / "blobs" / (str(number) * 64))
+        shard.symlink_to(os.path.join("../../blobs", str(number) * 64))
+    (fit,) = json.loads(tool("report", flight, "--format", "json").stdout)["fits"]
+    assert (fit["folder"], fit["size_bytes"]) == (str(snapshot), 36 * GiB)
 
 
 def test_text_answers_in_order_within_100_columns(tool, flight):
     result = tool("report", flight)
     lines = result.stdout.splitlines()
     # A path alone may be longer.
-    assert not [line for line in lines if len(line) > 100 and str(flight) not in line]
+    assert not [line for line in lines if len(line) > 100 and str(flight.parent) not in line]
     assert all(char >= " " for line in lines for char in line)
     answers = ["oomguard stopped this cell", "Asked for 300 MiB", "At:    cell [2] line 5", "Held:  ",
                "Held by line of code", "Checkpoint files:", "Fits:  ", "Numbers of the decision", "More:  ",

@@ -1,12 +1,28 @@
 #include "tools/report/fits.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
+#include <system_error>
 
+#include "collector/fit/predict.h"
+#include "collector/probe/checkpoint_name.h"
 #include "collector/record/text_parts.h"
+#include "tools/report/amount.h"
+#include "tools/report/formats.h"
+#include "tools/report/page_text.h"
 
 namespace oomguard::tools {
 namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kNsPerSecond = 1'000'000'000;
+constexpr int64_t kLoadingNs = 30 * kNsPerSecond;
+constexpr int64_t kBeforeNs = 60 * kNsPerSecond;
+constexpr size_t kMostCheckpoints = 2;
+constexpr size_t kMostEntries = 1000;
+constexpr size_t kMostFitting = 3;  // of them are named
 
 // The limit that binds, and what others hold of it: at the newest refusal, else at the newest
 // sample.
@@ -34,34 +50,142 @@ int64_t room_of(const record::Flight& flight) {
   return limit - std::max<int64_t>(others, 0);
 }
 
-int64_t doubled(int64_t bytes) { return bytes > INT64_MAX / 2 ? INT64_MAX : 2 * bytes; }
+// What the process held beside the load: the least within the last minute, and its imports.
+int64_t held_before(const record::Flight& flight) {
+  int64_t least = INT64_MAX;
+  if (!flight.samples().empty()) {
+    const int64_t last = flight.samples().back().at_monotonic_ns;
+    for (const record::Sample& sample : flight.samples()) {
+      if (last - sample.at_monotonic_ns > kBeforeNs) continue;
+      least = std::min(least, sample.own_anonymous_bytes);
+    }
+  }
+  return std::max(fit::kImports, least == INT64_MAX ? 0 : least);
+}
+
+// In whose frames the weights are made; of version 5 where that is not known.
+fit::Library transformers_of(const record::Flight& flight) {
+  bool is_4 = false;
+  for (const record::Site& site : flight.sites()) {
+    for (const record::PythonFrame& frame : flight.python_stack(site)) {
+      if (frame.file.ends_with("/transformers/core_model_loading.py")) {
+        return fit::Library::kTransformers5;
+      }
+      is_4 = is_4 || frame.file.ends_with("/transformers/modeling_utils.py");
+    }
+  }
+  return is_4 ? fit::Library::kTransformers4 : fit::Library::kTransformers5;
+}
+
+// The folder of the hub's client in which a link has this blob's content.
+fs::path snapshot_of(const fs::path& blob) {
+  std::error_code error;
+  size_t looked = 0;
+  fs::recursive_directory_iterator at(blob.parent_path().parent_path() / "snapshots", error);
+  for (const fs::recursive_directory_iterator end; !error && at != end; at.increment(error)) {
+    if (++looked > kMostEntries) break;
+    if (at.depth() > 2) at.disable_recursion_pending();
+    if (!at->is_symlink(error)) continue;
+    if (fs::read_symlink(at->path(), error).filename() == blob.filename()) {
+      return at->path().parent_path();
+    }
+  }
+  return {};
+}
+
+// The checkpoint that a weight file belongs to.
+fs::path checkpoint_of(const std::string& file) {
+  const fs::path path(file);
+  const fs::path folder = probe::is_hub_blob(file.c_str()) ? snapshot_of(path) : path.parent_path();
+  std::error_code error;
+  const bool component = fs::is_regular_file(folder.parent_path() / "model_index.json", error);
+  return component ? folder.parent_path() : folder;
+}
+
+// Bytes of the files of each checkpoint that was open lately.
+std::map<fs::path, int64_t> open_checkpoints(const record::Flight& flight) {
+  std::map<fs::path, int64_t> sizes;
+  const int64_t since =
+      flight.samples().empty() ? INT64_MIN : flight.samples().back().at_monotonic_ns - kLoadingNs;
+  for (const record::ModelFile& file : flight.model_files()) {
+    if (file.path.empty() || file.size_bytes <= 0 || file.seen_monotonic_ns < since) continue;
+    const fs::path folder = checkpoint_of(file.path);
+    if (folder.empty()) continue;
+    int64_t& size = sizes[folder];
+    if (__builtin_add_overflow(size, file.size_bytes, &size)) size = INT64_MAX;
+  }
+  return sizes;
+}
+
+void put_ways(const fit::Checkpoint& checkpoint, int64_t held, fit::Library transformers,
+              Fit* fit) {
+  fit::Room room;
+  if (fit->room_bytes != INT64_MAX) room.host = std::max<int64_t>(fit->room_bytes - held, 0);
+  const std::vector<fit::Outcome> outcomes = fit::predict(checkpoint, room, false);
+  if (outcomes.empty()) return;
+  fit::Library library = outcomes.front().way.library;
+  if (library == fit::Library::kTransformers5) library = transformers;
+  for (const fit::Outcome* one : fit::ranked(outcomes, library)) {
+    const bool odd = one->way.low_cpu_mem || !one->way.mapped;
+    if (odd && checkpoint.layout == fit::Layout::kTransformers) continue;
+    int64_t bytes = 0;
+    if (__builtin_add_overflow(one->need.anonymous, held, &bytes)) bytes = INT64_MAX;
+    fit->ways.push_back({fit::arguments_of(one->way, checkpoint, room), bytes,
+                         one->verdict != fit::Verdict::kDoesNotFit, one->read_again});
+  }
+}
+
+std::string predicted(int64_t bytes) { return "~" + amount(bytes); }
 
 }  // namespace
 
 std::vector<Fit> what_would_fit(const record::Flight& flight) {
-  std::map<std::string, int64_t> folders;
-  for (const record::ModelFile& file : flight.model_files()) {
-    if (file.path.empty() || file.size_bytes <= 0) continue;
-    const size_t slash = file.path.rfind('/');
-    int64_t& size = folders[slash == std::string::npos ? "" : file.path.substr(0, slash)];
-    if (__builtin_add_overflow(size, file.size_bytes, &size)) size = INT64_MAX;
-  }
-  const int64_t room = room_of(flight);
+  const auto until = fit::Clock::now() + std::chrono::seconds(1);
   std::vector<Fit> fits;
-  for (const auto& [folder, size] : folders) {
-    Fit fit{folder, size, room, {}};
-    const auto way = [&](const char* how, int64_t bytes) {
-      fit.ways.push_back({how, bytes, bytes <= room});
-    };
-    way("twice the bytes of the file (float32 from a 16-bit file)", doubled(size));
-    way("as in the file", size);
-    way("half of it (8-bit from a 16-bit file)", size / 2);
-    way("a quarter (4-bit from a 16-bit file)", size / 4);
-    fits.push_back(std::move(fit));
+  for (const auto& [folder, size] : open_checkpoints(flight)) {
+    fits.push_back({folder.string(), size, room_of(flight), {}});
   }
-  std::stable_sort(fits.begin(), fits.end(),
-                   [](const Fit& a, const Fit& b) { return a.size_bytes > b.size_bytes; });
+  std::ranges::stable_sort(fits, std::ranges::greater{}, &Fit::size_bytes);
+  if (fits.size() > kMostCheckpoints) fits.resize(kMostCheckpoints);
+  for (Fit& fit : fits) {
+    const auto checkpoint = fit::open_checkpoint(fit.folder, until);
+    if (checkpoint) put_ways(*checkpoint, held_before(flight), transformers_of(flight), &fit);
+  }
+  std::erase_if(fits, [](const Fit& fit) { return fit.ways.empty(); });
   return fits;
+}
+
+std::vector<std::string> advice_of(const Fit& fit) {
+  const auto fits = [](const Way& way) { return way.fits; };
+  if (fit.room_bytes == INT64_MAX || std::ranges::all_of(fit.ways, fits)) return {};
+  std::vector<std::string> lines;
+  const bool whole = fit.ways.front().fits && fit.ways.front().read_again == 0;
+  for (const Way& way : fit.ways) {
+    if (!way.fits || lines.size() == kMostFitting || (way.read_again != 0 && whole)) continue;
+    lines.push_back("Fits:  " + shown(way.how) + ": " + predicted(way.bytes) +
+                    (way.read_again == 0 ? ""
+                                         : ", and " + predicted(way.read_again) +
+                                               " read from disk on each pass (slow)"));
+  }
+  if (lines.empty()) lines.push_back("Fits:  nothing; there is room for " + amount(fit.room_bytes));
+  std::vector<Way> others = fit.ways;
+  std::erase_if(others, fits);
+  std::ranges::stable_sort(others, {}, &Way::bytes);
+  std::string text;
+  for (const Way& way : others) {
+    text += (text.empty() ? "Not:   " : ", ") + shown(way.how) + " " + predicted(way.bytes);
+  }
+  lines.push_back(text);
+  return lines;
+}
+
+std::string report_fits(const record::Flight& flight) {
+  for (const Fit& fit : what_would_fit(flight)) {
+    std::string text;
+    for (const std::string& line : advice_of(fit)) text += line + "\n";
+    if (!text.empty()) return text;
+  }
+  return "";
 }
 
 }  // namespace oomguard::tools

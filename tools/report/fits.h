@@ -1,14 +1,19 @@
-// Which ways of holding a checkpoint's weights would fit into what is left for this process.
+// Which ways of loading a checkpoint that was open would fit into what is left for this process.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "tools/report/model.h"
 
 namespace oomguard::tools {
 
-// One for each folder with checkpoint files, the largest first. By the sizes of the files alone:
-// nothing in them is read.
+// One for each checkpoint that was open when the process was seen last, the largest first. The
+// headers of its files are read, for a second at the most; what cannot be read is left out.
 std::vector<Fit> what_would_fit(const record::Flight& flight);
+
+// At most five lines, "Fits:  dtype=torch.bfloat16: ~0.3 GiB, ...": ways that are predicted to fit,
+// with their arguments, and what does not. Empty where all of them fit, or nothing limits.
+std::vector<std::string> advice_of(const Fit& fit);
 
 }  // namespace oomguard::tools

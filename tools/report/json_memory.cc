@@ -128,7 +128,10 @@ Json fits_json(const Report& report) {
                 {"size_bytes", fit.size_bytes},
                 {"room_bytes", number_or_null(fit.room_bytes, INT64_MAX)},
                 {"ways", column(fit.ways, [](const Way& way) {
-                   return Json{{"how", way.how}, {"bytes", way.bytes}, {"fits", way.fits}};
+                   return Json{{"how", way.how},
+                               {"bytes", way.bytes},
+                               {"fits", way.fits},
+                               {"read_again_bytes", way.read_again}};
                  })}};
   });
 }

@@ -44,17 +44,18 @@ struct Line {
   Held held;
 };
 
-// A way to hold the weights of a checkpoint, by the size of its files alone.
+// A way to load a checkpoint, as collector/fit predicts it.
 struct Way {
-  const char* how;
-  int64_t bytes;
+  std::string how;         // its arguments
+  int64_t bytes;           // of the process's own memory, at the peak
   bool fits;
+  int64_t read_again = 0;  // bytes from disk on each pass
 };
 struct Fit {
-  std::string folder;      // of the files
-  int64_t size_bytes = 0;  // all of them
+  std::string folder;      // of the checkpoint
+  int64_t size_bytes = 0;  // of its files that were open
   int64_t room_bytes = 0;  // the limit less what others hold; INT64_MAX without a limit
-  std::vector<Way> ways;
+  std::vector<Way> ways;   // the one to recommend first
 };
 
 struct Report {

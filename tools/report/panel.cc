@@ -18,7 +18,6 @@ namespace {
 
 constexpr int64_t kNsPerSecond = 1'000'000'000;
 constexpr int64_t kCurveNs = 60 * kNsPerSecond;
-constexpr int64_t kLoadingNs = 30 * kNsPerSecond;
 constexpr int kWidth = 320;
 constexpr int kHeight = 48;
 constexpr size_t kExcerptLines = 3;
@@ -59,33 +58,15 @@ std::string top_line(const record::Flight& flight, const record::PythonFrame& fr
   return "At: " + line_name(flight, top) + (source.empty() ? "" : ": " + source);
 }
 
-std::string ways(const Fit& fit, bool fitting) {
-  std::string text;
-  for (const Way& way : fit.ways) {
-    if (way.fits != fitting) continue;
-    text += (text.empty() ? "~" : ", ~") + amount(way.bytes) + " " + way.how;
-  }
-  return text;
-}
-
 // Of the checkpoint that was open lately, unless all of it would have fit in whatever way.
 void put_fits(const record::Flight& flight, std::vector<std::string>* lines) {
-  if (flight.samples().empty()) return;
-  const int64_t since = flight.samples().back().at_monotonic_ns - kLoadingNs;
-  const auto& files = flight.model_files();
   for (const Fit& fit : what_would_fit(flight)) {
-    const bool loading = std::ranges::any_of(files, [&](const record::ModelFile& file) {
-      return file.seen_monotonic_ns >= since && file.path.starts_with(fit.folder + "/");
-    });
-    if (!loading || fit.room_bytes == INT64_MAX) continue;
-    const std::string not_fitting = ways(fit, false);
-    if (not_fitting.empty()) continue;
-    const std::string fitting = ways(fit, true);
+    const std::vector<std::string> advice = advice_of(fit);
+    if (advice.empty()) continue;
     const std::string name = std::filesystem::path(fit.folder).filename().string();
-    lines->push_back("Checkpoint " + shown(name) + ": " +
-                     amount(fit.size_bytes) + ", and room for " + amount(fit.room_bytes) + ".");
-    if (!fitting.empty()) lines->push_back("Fits: " + fitting + ".");
-    lines->push_back("Not: " + not_fitting + ".");
+    lines->push_back("Checkpoint " + shown(name) + ": " + amount(fit.size_bytes) +
+                     ", and room for " + amount(fit.room_bytes) + ".");
+    lines->insert(lines->end(), advice.begin(), advice.end());
     return;
   }
 }

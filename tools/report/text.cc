@@ -4,6 +4,7 @@
 
 #include "collector/options/options.h"
 #include "collector/record/text_reread.h"
+#include "tools/report/fits.h"
 #include "tools/report/formats.h"
 #include "tools/report/page_text.h"
 #include "tools/report/select.h"
@@ -75,16 +76,7 @@ void put_models(const Report& report, PageText* page) {
                " more");
   }
   for (const Fit& fit : report.fits) {
-    if (fit.room_bytes == INT64_MAX) continue;
-    page->line("Fits:  there is room for " + size_of(fit.room_bytes) +
-                   "; by the size of the files in " +
-                   (fit.folder.empty() ? "this folder" : fit.folder) + ":",
-               7);
-    for (const Way& way : fit.ways) {
-      page->line(
-          right("~" + size_of(way.bytes), 11) + "  " + (way.fits ? "yes  " : "no   ") + way.how,
-          18);
-    }
+    for (const std::string& line : advice_of(fit)) page->line(line, 7);
   }
 }
 

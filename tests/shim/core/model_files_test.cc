@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "collector/probe/checkpoint_name.h"
 #include "collector/record/reader.h"
 #include "shim/core/session.h"
 #include "tests/shim/budget/harness.h"
@@ -81,6 +82,16 @@ TEST(ModelFilesTest, WithoutAFlightFileNothingIsLookedAt) {
     on_fork_child();
     look_if_due(1);
   });
+}
+
+TEST(CheckpointName, IsAnEndingOrABlobOfTheHubsCache) {
+  const std::string hash(64, 'a');
+  EXPECT_TRUE(probe::is_checkpoint_name("/m/model.safetensors"));
+  EXPECT_TRUE(probe::is_checkpoint_name(("/hub/models--a--b/blobs/" + hash).c_str()));
+  EXPECT_FALSE(probe::is_checkpoint_name(("/hub/datasets--a--b/blobs/" + hash).c_str()));
+  EXPECT_FALSE(probe::is_checkpoint_name(("/hub/models--a--b/blobs/" + hash.substr(1)).c_str()));
+  EXPECT_FALSE(probe::is_checkpoint_name(("/hub/models--a--b/blobs/" + hash.substr(1) + "x").c_str()));
+  EXPECT_FALSE(probe::is_checkpoint_name(""));
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ namespace {
 
 TEST(Sources, AreTheFilesOfTheFolder) {
   for (const char* name : {"boot", "api", "surface", "release", "alarm", "ipython", "page",
-                           "successor", "magics", "variables", "kernels", "limits", "progress"}) {
+                           "successor", "magics", "variables", "kernels", "limits", "progress",
+                           "advice"}) {
     const Source* source = find_source(name);
     ASSERT_NE(source, nullptr) << name;
     std::ifstream file(std::string(OOMGUARD_PYTHON_SOURCES) + "/" + name + ".py");
@@ -21,7 +22,7 @@ TEST(Sources, AreTheFilesOfTheFolder) {
     EXPECT_EQ(std::string(source->text, source->size), expected) << name;
     EXPECT_EQ(strlen(source->text), source->size) << name;
   }
-  EXPECT_EQ(kSourceCount, 13u);
+  EXPECT_EQ(kSourceCount, 14u);
 }
 
 TEST(Sources, UnknownNameIsNull) { EXPECT_EQ(find_source("bo"), nullptr); }

@@ -1,10 +1,12 @@
 // Writes a flight file as a long session of a notebook would leave it: call stacks, a timeline,
 // refusals, checkpoint files, and names that try to be more than text.
 //
-//   write_flight FILE STACKS SAMPLES [SOURCE [died | crashed]]
+//   write_flight FILE STACKS SAMPLES [SOURCE [died | crashed | hub]]
 //
-// SOURCE is the path of the person's own code, /home/ada/model/train.py otherwise. With `died` the
-// kernel ended by no refusal: it was killed in its second cell while it loaded a checkpoint.
+// SOURCE is the path of the person's own code, /home/ada/model/train.py otherwise; the checkpoint that
+// is open is in the folder llama-19b beside it. With `died` the
+// kernel ended by no refusal: it was killed in its second cell while it loaded a checkpoint. With `hub`
+// that one is in the cache of the hub's client, models--a--b, where files have hashes for names.
 #include <signal.h>
 
 #include <algorithm>
@@ -374,7 +376,8 @@ int main(int argc, char** argv) {
                  [](const void*, size_t) { return true; });
   }
   const int64_t end_ns = header.start_realtime_ns + samples * kStepNs;
-  if (argc > 5) {
+  const bool hub = argc > 5 && strcmp(argv[5], "hub") == 0;
+  if (argc > 5 && !hub) {
     put_death(&header, end_ns);
     header.end.has_wait_status = crashed ? 1 : 0;
     header.end.wait_status = crashed ? SIGSEGV : 0;
@@ -387,7 +390,10 @@ int main(int argc, char** argv) {
                 end_ns - (number == 3 ? 0 : static_cast<int64_t>(3 - number) * 20 * kSecondNs));
   }
   for (int i = 1; i <= 4; ++i) {
-    out.model_file("/data/llama-19b/model-0000" + std::to_string(i) + "-of-00004.safetensors",
+    const std::string folder = made.source.substr(0, made.source.rfind('/'));
+    const std::string name = "/llama-19b/model-0000" + std::to_string(i) + "-of-00004.safetensors";
+    const std::string blob = "/models--a--b/blobs/" + std::string(64, static_cast<char>('0' + i));
+    out.model_file(folder + (hub ? blob : name),
                    9 * kGiB, i == 1 ? 2 * kGiB : 0, (samples - 1) * kStepNs);
   }
   out.model_file("/data/<script>alert(1)</script>/tiny.gguf", 700 * kMiB, 0, kSecondNs);

@@ -147,13 +147,14 @@ function drawModels() {
             "p", {class: "note"},
             fit.room_bytes == null ? "Nothing limits the memory." :
                                      "There is room for " + bytes(fit.room_bytes) +
-                    ": the limit, less what others hold. By the size of the files alone:"));
+                    ": the limit, less what others hold."));
     body.append(simpleTable(
-        [["Weights in memory"], ["Needs", true], ["Fits", true]],
+        [["Loaded with"], ["Needs", true], ["Fits", true], ["Read on each pass", true]],
         fit.ways.map(
             way =>
                 [way.how, "~" + bytes(way.bytes),
-                 make("span", {class: way.fits ? "yes" : "no"}, way.fits ? "yes" : "no")])));
+                 make("span", {class: way.fits ? "yes" : "no"}, way.fits ? "yes" : "no"),
+                 way.read_again_bytes ? "~" + bytes(way.read_again_bytes) : "\u2013"])));
   }
 }
 
