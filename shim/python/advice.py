@@ -1,7 +1,8 @@
-"""What would do better, where the cause of a refused cell is known: the last lines of its report.
+"""What would do better, where the cause of a refused cell is known: last lines of its report.
 
-`of` looks at the exception's frames before they are emptied. Where a checkpoint was being loaded the
-command predicts what would fit (docs/fit.md); else the RULES are asked, each for one line or None.
+`of` looks at the exception's frames before they are emptied. Where a checkpoint was being loaded
+the command predicts what would fit (docs/fit.md); else the RULES are asked, each for one line or
+None.
 Every import here is of what the person's program has imported. `load` comes from boot.py.
 """
 
@@ -67,8 +68,9 @@ def reads_text(refused):
     if size < 1 << 20:
         return None
     return (
-        "the file has %s: pandas.%s(..., chunksize=100_000) in a loop, usecols=[...] or smaller types "
-        "(dtype={...: 'float32', ...: 'category'}); polars.scan_csv and duckdb read what a query needs."
+        "the file has %s: pandas.%s(..., chunksize=100_000) in a loop, usecols=[...] or smaller "
+        "types (dtype={...: 'float32', ...: 'category'}); polars.scan_csv and duckdb read what a "
+        "query needs."
     ) % (size_shown(size), frame.f_code.co_name)
 
 
@@ -77,9 +79,10 @@ def loads_array(refused):
     path = frame.f_locals.get("file") if frame is not None else None
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path).endswith(".npy"):
         return None
-    return "numpy.load(..., mmap_mode='r'): the array stays in its file of %s, and what is used is read." % (
-        size_shown(file_size(path))
-    )
+    return (
+        "numpy.load(..., mmap_mode='r'): the array stays in its file of %s, and what is used is "
+        "read."
+    ) % size_shown(file_size(path))
 
 
 def promotes(refused):
@@ -91,7 +94,9 @@ def promotes(refused):
     for length in shape:
         size *= length
     for name, value in refused.named_values():
-        if type(value) is numpy.ndarray and value.shape == tuple(shape) and value.dtype.itemsize < 8:
+        if type(value) is not numpy.ndarray or value.shape != tuple(shape):
+            continue
+        if value.dtype.itemsize < dtype.itemsize:
             left = bridge.usage()["headroom"]
             if left is None or size // 2 > left:
                 return None
@@ -110,8 +115,8 @@ def keeps_graphs(refused):
         if type(value) in (list, tuple) and len(value) > 1:
             if all(isinstance(one, torch.Tensor) and one.grad_fn is not None for one in value[:10]):
                 return (
-                    "%s holds %d tensors with all that they were computed from: keep loss.item() or "
-                    "loss.detach() instead."
+                    "%s holds %d tensors with all that they were computed from: keep loss.item() "
+                    "or loss.detach() instead."
                 ) % (name, len(value))
     return None
 
@@ -136,8 +141,8 @@ def copies_in_workers(refused):
     if not workers:
         return None
     return (
-        "DataLoader(num_workers=%d): each worker gets its own copy of a dataset's Python objects as it "
-        "touches them: keep them in one numpy array or tensor, or use fewer workers."
+        "DataLoader(num_workers=%d): each worker gets its own copy of a dataset's Python objects "
+        "as it touches them: keep them in one numpy array or tensor, or use fewer workers."
     ) % workers
 
 
@@ -150,8 +155,8 @@ def fills_history(refused):
     if held < (load("magics").limit_now() or 1 << 62) // 10:
         return None
     return (
-        "Out holds %s of results that cells showed: %%reset -f out lets go of them; a semicolon at the "
-        "end of a cell's last line keeps its result out."
+        "Out holds %s of results that cells showed: %%reset -f out lets go of them; a semicolon at "
+        "the end of a cell's last line keeps its result out."
     ) % size_shown(held)
 
 
@@ -187,7 +192,8 @@ def fits():
         stderr=subprocess.DEVNULL,
         timeout=TIME_LIMIT_S,
     )
-    return done.stdout.decode(errors="replace").splitlines()[:MOST_LINES] if done.returncode == 0 else []
+    lines = done.stdout.decode(errors="replace").splitlines()
+    return lines[:MOST_LINES] if done.returncode == 0 else []
 
 
 def of(shell, exception):
