@@ -90,8 +90,9 @@ void put_cuda(const Way& way, const Weights& weights, Need* need) {
       way.library == Library::kTransformers5 && way.bits == 0 ? kLoaderThreads : 1;
   need->anonymous = plus(need->anonymous, std::min(times(made, threads), weights.made));
   need->mapped = plus(need->mapped, weights.files);
-  const int64_t full = way.bits != 0 ? weights.largest : 0;
-  need->gpus[0] = plus(need->gpus[0], plus(weights.all(), full));
+  // Experts are merged, and weights quantized, on the GPU.
+  const int64_t step = way.bits != 0 ? plus(weights.largest, weights.merge_step) : weights.merge_step;
+  need->gpus[0] = plus(need->gpus[0], plus(weights.all(), step));
 }
 
 void put_part(const Way& way, const Part& part, const Room& room, Need* need) {

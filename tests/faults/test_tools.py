@@ -3,6 +3,7 @@ import errno
 import itertools
 import json
 import pathlib
+import struct
 
 import pytest
 
@@ -17,9 +18,13 @@ CALLS = {
 
 def verbs(folder):
     prefix = folder / "prefix"
+    header = b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    weights = folder / "w.safetensors"
+    weights.write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
     return {
         "limits": ["limits"],
         "limits as json": ["limits", "--json"],
+        "fit": ["fit", str(weights)],
         "env": ["env", "--budget", "80%"],
         "report": ["report"],
         "run": ["run", "--", "/bin/true"],

@@ -108,4 +108,5 @@ def test_a_text_file_is_read_in_pieces(advised, tmp_path):
         for _ in range(100):
             file.write("1.25,text that is no number,77\n" * 50_000)
     (_, (line,)) = advised(python, "400MiB", "import pandas", "rows = pandas.read_csv('rows.csv')")
+    os.unlink(tmp_path / "rows.csv")
     assert line.startswith("Try:   the file has 148 MiB: pandas.read_csv(..., chunksize=100_000)"), line
