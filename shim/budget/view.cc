@@ -1,7 +1,5 @@
 #include "shim/budget/view.h"
 
-#include <algorithm>
-
 #include "collector/probe/probe_state.h"
 #include "shim/budget/gate.h"
 #include "shim/budget/group_table.h"
@@ -23,8 +21,7 @@ bool current_view(probe::MemoryView* out) noexcept {
   const Bytes in_flight = ledger.in_flight(current_thread_id(), now_ns, gate.residency) + gate.pending() +
                           others.in_flight + others.pending;
   const Bytes machine_total = gate.probe.state().mem_total.load(std::memory_order_relaxed);
-  return probe::view_of(reading, machine_total, std::max(gate.reserve(), gate.lines_now().large) + in_flight,
-                        gate.swap_share(), out);
+  return probe::view_of(reading, machine_total, gate.reserve() + in_flight, gate.swap_share(), out);
 }
 
 }  // namespace oomguard::budget

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "collector/probe/descriptor_link.h"
 #include "collector/probe/syscall.h"
 #include "shim/children/elf_file.h"
 
@@ -43,25 +44,11 @@ class File {
   mode_t mode_ = 0;
 };
 
-// "/proc/self/fd/N", without stdio.
-void descriptor_link(int fd, char (&out)[32]) {
-  constexpr char kPrefix[] = "/proc/self/fd/";
-  memcpy(out, kPrefix, sizeof(kPrefix));
-  char digits[12];
-  size_t count = 0;
-  for (unsigned value = static_cast<unsigned>(fd); count == 0 || value != 0; value /= 10) {
-    digits[count++] = static_cast<char>('0' + value % 10);
-  }
-  size_t at = sizeof(kPrefix) - 1;
-  while (count > 0) out[at++] = digits[--count];
-  out[at] = '\0';
-}
-
 // By the name that a symbolic link leads to ("cc-python" -> /usr/bin/python3.11).
 Program classify_linked_name(int fd) {
   char link[32];
   char path[kPathBytes];
-  descriptor_link(fd, link);
+  probe::descriptor_link(fd, link);
   const long length = sys::call(SYS_readlinkat, AT_FDCWD, sys::as_arg(link), sys::as_arg(path),
                                 static_cast<long>(sizeof(path)));
   if (length <= 0) return Program::kOther;
@@ -174,7 +161,7 @@ Program inspect(const Target& target, const char* path_variable) noexcept {
   const char* path = target.path;
   if (path == nullptr || path[0] == '\0') {
     if (directory_fd < 0) return Program::kOther;
-    descriptor_link(directory_fd, link);
+    probe::descriptor_link(directory_fd, link);
     path = link;
   } else if (target.search_path && strchr(path, '/') == nullptr) {
     if (!find_in_path(path, path_variable, current)) return classify_name(path);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "collector/probe/descriptor_link.h"
 #include "collector/probe/syscall.h"
 #include "shim/budget/view.h"
 #include "shim/core/signal_stack.h"
@@ -71,14 +72,9 @@ size_t read_kernels(char (&text)[kMostText]) noexcept {
 // Numbers are reused: what a descriptor is, is asked of the kernel.
 bool is_copy(int fd) noexcept {
   constexpr char kLink[] = "/memfd:oomguard-meminfo";
-  char path[32] = "/proc/self/fd/";
-  char digits[12];
-  size_t count = 0;
-  for (int rest = fd; rest != 0 || count == 0; rest /= 10) digits[count++] = static_cast<char>('0' + rest % 10);
-  char* at = path + sizeof("/proc/self/fd/") - 1;
-  while (count != 0) *at++ = digits[--count];
-  *at = '\0';
+  char path[32];
   char link[sizeof kLink - 1];
+  probe::descriptor_link(fd, path);
   return sys::call(SYS_readlinkat, AT_FDCWD, sys::as_arg(path), sys::as_arg(link), sizeof link) ==
              static_cast<long>(sizeof link) &&
          memcmp(link, kLink, sizeof link) == 0;

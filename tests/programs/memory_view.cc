@@ -1,6 +1,8 @@
 // Asks for the machine's memory in every spelling there is and prints what was answered, one line each:
 // name, MemTotal and MemAvailable in KiB. What must hold bare and guarded ends the program where it does not.
 #include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -153,6 +155,25 @@ void others() {
   EXPECT(lseek(-1, 0, SEEK_SET) == -1 && errno == EBADF);
 }
 
+void* on_small_stack(void*) {
+  const int fd = open(kPath, O_RDONLY);
+  show("thread", all_of(fd));
+  close(fd);
+  return nullptr;
+}
+
+// Between vfork and exec.
+void in_borrowed_memory() {
+  static char text[4096];
+  if (const pid_t child = vfork(); child == 0) {
+    const int fd = open(kPath, O_RDONLY);
+    _exit(read(fd, text, sizeof text - 1) > 0 && lseek(fd, 0, SEEK_SET) == 0 ? 0 : 1);
+  } else {
+    waitpid(child, nullptr, 0);
+  }
+  show("vfork", text);
+}
+
 void on_signal(int) {
   const int fd = open(kPath, O_RDONLY);
   char text[64];
@@ -170,6 +191,13 @@ void elsewhere() {
     _exit(0);
   }
   waitpid(child, nullptr, 0);
+  in_borrowed_memory();
+  pthread_t thread;
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN);
+  EXPECT(pthread_create(&thread, &attributes, on_small_stack, nullptr) == 0);
+  pthread_join(thread, nullptr);
   static char small[8192];
   const stack_t stack{.ss_sp = small, .ss_flags = 0, .ss_size = sizeof small};
   sigaltstack(&stack, nullptr);

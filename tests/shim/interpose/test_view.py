@@ -6,6 +6,10 @@ import pytest
 
 BUDGET_KIB = 200 << 10
 FILLED_KIB = 64 << 10
+# What a C++ program holds itself, and the blocks of the text it has read.
+OWN_KIB = 24 << 10
+# What a child knows of its parent may be 250 ms old: from when the block was filled.
+IN_CHILD = ("child", "inherited")
 
 
 @pytest.fixture
@@ -28,19 +32,20 @@ def machine_kib():
 
 def test_every_spelling_shows_the_budget(seen, session_files):
     found, done = seen(OOMGUARD_BUDGET="200M")
-    assert len(found) == 28, done
+    assert len(found) == 30, done
     assert {total for total, _ in found.values()} == {BUDGET_KIB}, done
     reserve_kib = 24 << 10
     for name, (_, available) in found.items():
         filled = FILLED_KIB if name.endswith("filled") else 0
-        # What a C++ program holds itself, and the blocks of the text it has read.
-        assert 0 < BUDGET_KIB - reserve_kib - filled - available < 24 << 10, (name, done)
+        own = BUDGET_KIB - reserve_kib - filled - available
+        assert 0 < own < OWN_KIB + (2 * FILLED_KIB if name in IN_CHILD else 0), (name, done)
     assert session_files() == []
 
 
 def test_a_filled_block_is_seen_at_every_read(seen):
     found, done = seen(OOMGUARD_BUDGET="200M")
-    least = min(free for name, (_, free) in found.items() if not name.endswith("filled"))
+    rest = found.keys() - IN_CHILD
+    least = min(found[name][1] for name in rest if not name.endswith("filled"))
     most = max(free for name, (_, free) in found.items() if name.endswith("filled"))
     assert least - most > FILLED_KIB // 2, done
 
@@ -59,7 +64,10 @@ def test_the_host_is_seen_where_that_is_asked_for(seen, machine_kib, extra):
 
 
 def test_processors_are_left_alone(seen):
-    assert seen(OOMGUARD_BUDGET="200M")[1].lines[-3] == seen(is_guarded=False)[1].lines[-3]
+    def line(done):
+        return next(line for line in done.lines if "processors" in line)
+
+    assert line(seen(OOMGUARD_BUDGET="200M")[1]) == line(seen(is_guarded=False)[1])
 
 
 def test_a_share_of_the_machine_is_the_budget(seen, machine_kib):
