@@ -64,7 +64,8 @@ Result<Setting> make_setting(const OptionFlags& flags) {
   return setting;
 }
 
-// A program is guarded without a session, too, so that only a folder that was asked for here is an error.
+// A program is guarded without a session, too, so that only a folder that was asked for here is an
+// error.
 Result<bool> check_recordable(const Setting& setting, const std::string& directory) {
   const int error = record::prepare_folder(directory.c_str());
   if (error == 0) return true;
@@ -126,8 +127,9 @@ Verb add_run(CLI::App& parent, const std::vector<std::string>& rest) {
   auto flags = std::make_shared<OptionFlags>();
   flags->add_to(app);
   auto subreaper = std::make_shared<bool>(false);
-  app->add_flag("--subreaper", *subreaper,
-                "Take in the processes that the program leaves behind, so that none stays a zombie");
+  app->add_flag(
+      "--subreaper", *subreaper,
+      "Take in the processes that the program leaves behind, so that none stays a zombie");
   return {app, [flags, subreaper, rest] { return run_program(*flags, rest, *subreaper); }};
 }
 

@@ -59,8 +59,8 @@ Result<int> list(const SessionsArguments& arguments) {
     const std::string margin(2 * static_cast<size_t>(std::min(session.depth, kDeepest)), ' ');
     const auto* header = session.header.get();
     bytes += session.file.disk_bytes;
-    printf(kRow, (margin + session.file.name).c_str(), local_time(session.file.start_seconds).c_str(),
-           amount(session.file.disk_bytes).c_str(),
+    printf(kRow, (margin + session.file.name).c_str(),
+           local_time(session.file.start_seconds).c_str(), amount(session.file.disk_bytes).c_str(),
            header != nullptr ? std::to_string(header->refusals.load()).c_str() : "",
            header != nullptr ? state_name(*header) : "cannot be read",
            printable(header != nullptr ? header->command : session.fault).c_str());
@@ -79,7 +79,8 @@ Result<std::vector<record::SessionFile>> find_named(const std::string& directory
     const auto at = std::find_if(sessions->begin(), sessions->end(),
                                  [&](const auto& session) { return session.name == name; });
     if (at == sessions->end()) {
-      return Error{"'" + name + "' is no session in " + directory + "; see 'oomguard sessions'", kFailed};
+      return Error{"'" + name + "' is no session in " + directory + "; see 'oomguard sessions'",
+                   kFailed};
     }
     if (record::is_running(*at)) {
       return Error{name + ": its process " + std::to_string(at->pid) + " is running", kFailed};
@@ -106,8 +107,9 @@ Result<int> prune(const SessionsArguments& arguments) {
   if (!directory) return directory.error();
   record::Keep keep = arguments.keep;
   if (!arguments.bytes.empty() && !options::parse_bytes(arguments.bytes.c_str(), &keep.bytes)) {
-    return Error{"--bytes: '" + printable(arguments.bytes) + "' is not accepted; accepted: a size (1GiB)",
-                 kBadUsage};
+    return Error{
+        "--bytes: '" + printable(arguments.bytes) + "' is not accepted; accepted: a size (1GiB)",
+        kBadUsage};
   }
   const record::Pruned pruned = record::prune_sessions(*directory, keep);
   printf("%zu sessions removed, %s given back\n", pruned.files, amount(pruned.bytes).c_str());

@@ -16,8 +16,8 @@ struct DirectoryEntry {  // struct linux_dirent64
   char name[1];
 };
 
-// Calls `visit(name)` for each, "." and ".." too, from where the directory was read to so far. False: it
-// could not be read to its end.
+// Calls `visit(name)` for each, "." and ".." too, from where the directory was read to so far.
+// False: it could not be read to its end.
 template <typename Visit>
 bool for_each_entry(int directory, Visit visit) {
   alignas(8) char buffer[1024];

@@ -7,8 +7,8 @@ namespace oomguard::probe {
 namespace {
 
 constexpr uint64_t kNumberMask = (uint64_t{1} << 24) - 1;
-// Programs expect low numbers to be free ("the next open returns 3"), and some list the first 256 to
-// see what they were given. So descriptors that stay open move here, or into the upper half of a
+// Programs expect low numbers to be free ("the next open returns 3"), and some list the first 256
+// to see what they were given. So descriptors that stay open move here, or into the upper half of a
 // smaller table. Of a very small one they take nothing: the program may need every number, and the
 // file is opened for each read.
 constexpr uint64_t kLowestKeptNumber = 512;
@@ -23,9 +23,9 @@ uint64_t token_of(int fd) {
   return (file_key(status) & ~kNumberMask) | (static_cast<uint64_t>(fd) + 1);
 }
 
-// Is a descriptor that was opened a moment ago still ours to close? `token`: what was opened, 0 where
-// the kernel did not tell. Where it does not tell now either (a filter of system calls), it is: else
-// each read would leave a descriptor behind.
+// Is a descriptor that was opened a moment ago still ours to close? `token`: what was opened, 0
+// where the kernel did not tell. Where it does not tell now either (a filter of system calls), it
+// is: else each read would leave a descriptor behind.
 bool is_still_ours(int fd, uint64_t token) {
   struct stat status;
   const int error = sys::fstat(fd, &status);

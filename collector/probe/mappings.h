@@ -38,8 +38,8 @@ struct FilePath {
   char text[1024] = "";
 };
 
-// One line: "start-end perms offset major:minor inode   path". False at the end. `file`: what the path
-// ends with, where somebody wants to know.
+// One line: "start-end perms offset major:minor inode   path". False at the end. `file`: what the
+// path ends with, where somebody wants to know.
 bool read_mapping(CharStream& in, Mapping* out, FileName* file = nullptr);
 bool read_mapping(CharStream& in, Mapping* out, FilePath* path);
 

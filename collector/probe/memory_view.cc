@@ -24,7 +24,8 @@ char* end_of_line(char* at, char* end) {
   return at;
 }
 
-// Writes `kib` over the digits [first, last), right-aligned as the kernel does. It has no more of them.
+// Writes `kib` over the digits [first, last), right-aligned as the kernel does. It has no more of
+// them.
 void write_over(char* first, char* last, Bytes kib) {
   while (last != first) {
     *--last = kib == 0 ? ' ' : static_cast<char>('0' + kib % 10);

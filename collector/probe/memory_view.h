@@ -1,5 +1,5 @@
-// The machine's memory as a process under limits should see it: what programs that size themselves read
-// from /proc/meminfo, sysinfo and sysconf (docs/design.md "The view").
+// The machine's memory as a process under limits should see it: what programs that size themselves
+// read from /proc/meminfo, sysinfo and sysconf (docs/design.md "The view").
 //
 // Never more than the kernel says, and coherent: MemFree + Cached <= MemAvailable <= MemTotal.
 // Thread-safety: pure functions. Callable from a hook: yes; no allocation, 1 KiB of stack.
@@ -22,8 +22,9 @@ struct MemoryView {
   Bytes in_use() const { return total - available; }
 };
 
-// `machine_total`: MemTotal; `kept`: what of the headroom is not to be had (the reserve, what others are
-// about to fill). False where no limit but the machine's own applies: then the kernel's numbers hold.
+// `machine_total`: MemTotal; `kept`: what of the headroom is not to be had (the reserve, what
+// others are about to fill). False where no limit but the machine's own applies: then the kernel's
+// numbers hold.
 [[nodiscard]] bool view_of(const Reading& reading, Bytes machine_total, Bytes kept,
                            uint32_t swap_share_permille, MemoryView* out);
 

@@ -220,7 +220,8 @@ int64_t Probe::oom_kills() {
 
 Bytes Probe::own_memory() const {
   KeyedValue wanted[] = {{"RssAnon:"}, {"RssShmem:"}};
-  if (read_keyed(state_.status, {state_.self, "status"}, wanted, 2) != 0 || !wanted[0].found) return -1;
+  if (read_keyed(state_.status, {state_.self, "status"}, wanted, 2) != 0 || !wanted[0].found)
+    return -1;
   return wanted[0].value + wanted[1].value;
 }
 

@@ -52,13 +52,13 @@ class Probe {
   // called reclaimable. Set by the engine from resident_text(); starts at 0.
   void set_resident_text(Bytes bytes);
 
-  // Bytes of file pages that this process wrote as its memory (shim/spill): the kernel writes them out
-  // before it touches the text of programs, so they are reclaimable beside it. Starts at 0.
+  // Bytes of file pages that this process wrote as its memory (shim/spill): the kernel writes them
+  // out before it touches the text of programs, so they are reclaimable beside it. Starts at 0.
   void set_given_back(Bytes bytes);
 
   // What the other processes of the tree hold, for LimitKind::kBudget: counted in the next reading
-  // together with this process's own RssAnon and RssShmem. Less what they count of this process's, so
-  // that it may be negative. Starts at 0.
+  // together with this process's own RssAnon and RssShmem. Less what they count of this process's,
+  // so that it may be negative. Starts at 0.
   void set_others_usage(Bytes bytes);
 
   // Takes over the limits that `fresh`, a probe of the same process, has read, without opening or
@@ -78,8 +78,8 @@ class Probe {
   // Sum of oom_kill over the visible levels' counters (v1 memory.oom_control, v2 memory.events);
   // -1 where it cannot be read.
   int64_t oom_kills();
-  // RssAnon and RssShmem of the process: the memory that only it can give back. -1 where it cannot be
-  // read. Once it was read, by a descriptor that stays: see process.h for who has no probe.
+  // RssAnon and RssShmem of the process: the memory that only it can give back. -1 where it cannot
+  // be read. Once it was read, by a descriptor that stays: see process.h for who has no probe.
   Bytes own_memory() const;
   uint64_t faults() const;
 

@@ -68,7 +68,8 @@ bool parse_stat(const char* text, const char* end, ProcessStatus* out) {
   out->parent_pid = static_cast<int32_t>(parent);
   out->start_ticks = static_cast<uint64_t>(start);
   Bytes exit_status;  // 52nd
-  if (skip_to_number(&at, end, 30, &exit_status)) out->exit_status = static_cast<int32_t>(exit_status);
+  if (skip_to_number(&at, end, 30, &exit_status))
+    out->exit_status = static_cast<int32_t>(exit_status);
   return true;
 }
 

@@ -31,7 +31,8 @@ struct ProcessStatus {
 long read_arguments(int pid, char* buffer, size_t size);
 
 // RssAnon and RssShmem of the caller's own process: the memory that only it can give back. -1 where
-// it cannot be read. Opens /proc/self/status, which takes kernel memory that the group is charged for.
+// it cannot be read. Opens /proc/self/status, which takes kernel memory that the group is charged
+// for.
 [[nodiscard]] Bytes own_memory();
 
 // Threads of the caller's own process, 0 where it cannot be read.

@@ -58,14 +58,15 @@ inline const Level* binding(const Reading& reading, const Headroom& headroom) {
   return headroom.level < reading.level_count ? &reading.levels[headroom.level] : nullptr;
 }
 
-// Limits that count other processes too, a group's or the machine's. At these the kernel ends processes:
-// at RLIMIT_AS and RLIMIT_DATA it refuses, and a budget is nobody's to kill for.
+// Limits that count other processes too, a group's or the machine's. At these the kernel ends
+// processes: at RLIMIT_AS and RLIMIT_DATA it refuses, and a budget is nobody's to kill for.
 constexpr bool is_shared(LimitKind kind) {
-  return kind == LimitKind::kCgroupV1 || kind == LimitKind::kCgroupV2 || kind == LimitKind::kMachine;
+  return kind == LimitKind::kCgroupV1 || kind == LimitKind::kCgroupV2 ||
+         kind == LimitKind::kMachine;
 }
 
-// min over levels of limit - usage + reclaimable + swap that counts. What counts is the share of all
-// swap that the level may use, less what it uses already, and never more than what is left.
+// min over levels of limit - usage + reclaimable + swap that counts. What counts is the share of
+// all swap that the level may use, less what it uses already, and never more than what is left.
 // Never below INT64_MIN/2. Pure.
 Headroom headroom(const Reading& reading, uint32_t swap_share_permille);
 

@@ -85,8 +85,10 @@ bool read_entries(int fd, uintptr_t page, uint64_t* entries, size_t count) {
 bool is_shared_memory(const Mapping& mapping) {
   if (mapping.of_unnamed_memory()) return true;
   struct stat folder;
-  const long status = sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg("/dev/shm"), sys::as_arg(&folder), 0);
-  return status == 0 && mapping.major == major(folder.st_dev) && mapping.minor == minor(folder.st_dev);
+  const long status =
+      sys::call(SYS_newfstatat, AT_FDCWD, sys::as_arg("/dev/shm"), sys::as_arg(&folder), 0);
+  return status == 0 && mapping.major == major(folder.st_dev) &&
+         mapping.minor == minor(folder.st_dev);
 }
 
 // Pages of the mapping that are present and still the file's (not copied on write).

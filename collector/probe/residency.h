@@ -44,8 +44,8 @@ class Residency {
   // Bytes of all mappings that can be accessed: what mlockall would fill. -1: unknown.
   int64_t accessible_bytes() const;
 
-  // Which of 64 pages spread evenly over a mapping of a file (first and last included) are present in this
-  // process's page tables as the file's, one bit each. False: unknown.
+  // Which of 64 pages spread evenly over a mapping of a file (first and last included) are present
+  // in this process's page tables as the file's, one bit each. False: unknown.
   bool file_pages_present(uintptr_t address, size_t size, uint64_t* present) const;
 
   // Bytes of file-backed executable mappings present in this process's page tables. Reads

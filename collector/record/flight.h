@@ -1,10 +1,10 @@
 // The flight file: what a guarded process leaves behind, complete at every instant.
 //
-// A file of fixed size in <dir>/sessions/, mapped MAP_SHARED, so that SIGKILL loses nothing. The shim
-// writes it, `oomguard report` and the post-mortem read it and treat it as hostile (reader.h checks
-// magic, version, sizes and every string's end). It begins with the header and the refusals; where
-// the other sections are (timeline.h, stacks.h) follows from its size alone (layout.h) and stands in
-// the header.
+// A file of fixed size in <dir>/sessions/, mapped MAP_SHARED, so that SIGKILL loses nothing. The
+// shim writes it, `oomguard report` and the post-mortem read it and treat it as hostile (reader.h
+// checks magic, version, sizes and every string's end). It begins with the header and the refusals;
+// where the other sections are (timeline.h, stacks.h) follows from its size alone (layout.h) and
+// stands in the header.
 //
 // A leaf: PODs, fixed-width integers, explicit padding, every offset asserted below. Changing the
 // layout means a new kVersion; a reader refuses versions that it does not know.
@@ -21,7 +21,7 @@ namespace oomguard::record {
 
 inline constexpr char kMagic[8] = {'O', 'O', 'M', 'F', 'L', 'I', 'T', '\n'};
 inline constexpr uint32_t kVersion = 4;
-inline constexpr uint32_t kRefusalSlots = 64;   // a ring; an incident's first 64 stay until a later one
+inline constexpr uint32_t kRefusalSlots = 64;   // a ring; an incident's first stay until a later
 inline constexpr uint32_t kBlockSlots = 10;     // the ten largest live blocks of a refusal
 inline constexpr uint32_t kNeighbourSlots = 8;  // the eight largest other processes of the group
 inline constexpr uint32_t kLevelSlots = 16;
@@ -37,8 +37,8 @@ enum class Section : uint32_t {
 inline constexpr uint32_t kSectionCount = 8;
 
 // Writers claim a record (of strings: bytes) by adding to `used`, which may pass `capacity` for a
-// moment: what does not fit is counted in `dropped`. Rings (refusals, timeline) are used in full from
-// the start.
+// moment: what does not fit is counted in `dropped`. Rings (refusals, timeline) are used in full
+// from the start.
 struct SectionRecord {
   uint64_t offset_bytes;           // from the beginning of the file
   uint32_t record_bytes;
@@ -113,7 +113,7 @@ struct RefusalRecord {
   uint64_t incident;               // refusals of one incident share it
   int64_t at_realtime_ns;
   int64_t at_monotonic_ns;
-  int32_t pid;                     // not the header's: a child's, which the parent's error came from
+  int32_t pid;                     // a child's where the error came from one, else the header's
   int32_t thread_id;
   uint32_t kind;                   // RequestKind
   uint32_t outcome;                // Outcome
@@ -146,8 +146,8 @@ struct RefusalRecord {
   HolderRecord holders[kHolderSlots];
 };
 
-// Pages of mapped files were read from the disk over and over, because they do not fit. The numbers are
-// those of the newest time that this was said.
+// Pages of mapped files were read from the disk over and over, because they do not fit. The numbers
+// are those of the newest time that this was said.
 struct RereadRecord {
   std::atomic<uint64_t> times;     // 0: never; the rest is valid where it is more
   int64_t at_realtime_ns;
@@ -174,7 +174,7 @@ struct GroupRecord {
   uint32_t kind;                   // probe::LimitKind
   uint32_t unused;                 // zero
   int64_t limit_bytes;             // the one that kills; INT64_MAX none
-  KillCountRecord seen;            // while the process ran, the newest; every two seconds at the most
+  KillCountRecord seen;            // while the process ran, every two seconds at the most
   KillCountRecord end;             // after it, where EndRecord says so
   char path[256];
 };
@@ -244,7 +244,8 @@ struct FlightHeader {
   char notebook[256];              // a kernel's, by its server's name for it; "" else
   char cell_source[1024];          // of `cell` the first lines, secrets masked; "" where it is 0
   CellRecord cells[kCellSlots];
-  // A ring: the site (its index + 1) in the upper half, KiB that the sample stands for in the lower.
+  // A ring: the site (its index + 1) in the upper half, KiB that the sample stands for in the
+  // lower.
   std::atomic<uint64_t> newest[kNewestSlots];
   std::atomic<uint64_t> newest_count; // ever; newest[newest_count % kNewestSlots] is the next one's
   uint64_t file_bytes;             // of all sections; what layout.h is asked with

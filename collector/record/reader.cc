@@ -36,7 +36,9 @@ Error unreadable(const std::string& path, const std::string& why) {
 }
 
 // Read on a machine that has its bytes the other way round, a small version looks large.
-bool is_other_byte_order(uint32_t version) { return version > 0xffff && __builtin_bswap32(version) <= 0xffff; }
+bool is_other_byte_order(uint32_t version) {
+  return version > 0xffff && __builtin_bswap32(version) <= 0xffff;
+}
 
 bool is_layout(const FlightHeader& header) {
   if (!is_flight_size(header.file_bytes)) return false;

@@ -32,10 +32,10 @@ struct Pruned {
   size_t files = 0;
   int64_t bytes = 0;       // that the disk got back
 };
-// Removes what is older or more than `keep` says, the oldest first, and what a process that is gone left
-// behind without a single refusal and without a death to explain. Of what stays and whose process is gone,
-// the parts of the file that were never used are given back to the disk. Never touches a running process's
-// file, which counts all the same.
+// Removes what is older or more than `keep` says, the oldest first, and what a process that is gone
+// left behind without a single refusal and without a death to explain. Of what stays and whose
+// process is gone, the parts of the file that were never used are given back to the disk. Never
+// touches a running process's file, which counts all the same.
 Pruned prune_sessions(const std::string& directory, const Keep& keep);
 
 // Its process runs: its file is being written.

@@ -36,8 +36,8 @@ void put_amount(LineBuffer* out, Unit unit, int64_t bytes);
 void put_bytes(LineBuffer* out, Unit unit, int64_t bytes);
 // "container /sys/fs/cgroup/memory/x", "machine", ...
 void put_limit_name(LineBuffer* out, const LevelRecord& level);
-// The same for a line of a message: of a memory group's path that is longer than a line has room for
-// the last part ("container …/oomguard-1").
+// The same for a line of a message: of a memory group's path that is longer than a line has room
+// for the last part ("container …/oomguard-1").
 void put_brief_limit_name(LineBuffer* out, const LevelRecord& level);
 // "numpy: _multiarray_umath.so", or the file name alone where the library is not a known one.
 void put_module(LineBuffer* out, const char* module, size_t capacity);

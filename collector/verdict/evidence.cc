@@ -169,7 +169,8 @@ Evidence gather(const record::FlightHeader& header, const record::RefusalRecord*
     out.reported_only =
         newest_refusal->outcome == static_cast<uint32_t>(record::Outcome::kReported);
     out.ended_because = header.ended_because;
-    const bool no_way_out = newest_refusal->outcome == static_cast<uint32_t>(record::Outcome::kEnded);
+    const bool no_way_out =
+        newest_refusal->outcome == static_cast<uint32_t>(record::Outcome::kEnded);
     out.ended_by_option = !no_way_out && !out.ended_because.empty();
     out.ended_by_guard = no_way_out || out.ended_by_option;
   }

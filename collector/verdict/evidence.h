@@ -53,7 +53,8 @@ struct Evidence {
   bool reported_only = false;   // the newest refusal was granted and only recorded
   bool ended_by_guard = false;  // the newest one's outcome is Outcome::kEnded, or an option's:
   bool ended_by_option = false;
-  std::string ended_because;    // then, where it is known: why nothing but the end was left; the option
+  std::string
+      ended_because;  // then, where it is known: why nothing but the end was left; the option
   int oom_score_adj = 0;
   std::vector<std::string>
       killers;  // programs that run here and end others when the machine gets full

@@ -221,7 +221,8 @@ std::string ended_by_guard(const Evidence& evidence) {
     text += " (limit " + size_of(unit, evidence.last->limit_bytes) + ", last seen " +
             size_of(unit, evidence.last->needed_bytes) + " in use)";
   }
-  if (evidence.ended_by_option) return text + ", as " + plain(evidence.ended_because) + " asks for.";
+  if (evidence.ended_by_option)
+    return text + ", as " + plain(evidence.ended_because) + " asks for.";
   text += ": no exception could be raised in time";
   if (!evidence.ended_because.empty()) text += "; " + plain(evidence.ended_because);
   return text + ".";

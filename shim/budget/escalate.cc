@@ -16,8 +16,8 @@ namespace {
 
 constexpr int64_t kMs = 1'000'000;
 constexpr Bytes kCopyBudget = 64 * kMiB;
-// A region of 2 MiB is in the file before its memory is given up: with less the copy itself called the
-// OOM killer.
+// A region of 2 MiB is in the file before its memory is given up: with less the copy itself called
+// the OOM killer.
 constexpr Bytes kLeastToCopy = 4 * kMiB;
 // Where lending left nothing, or found nothing; twice as long each time.
 constexpr int64_t kBarrenNs = 100 * kMs;
@@ -25,16 +25,17 @@ constexpr int64_t kMostBarrenNs = 1'600 * kMs;
 constexpr int64_t kStopNs = 50 * kMs;
 constexpr int64_t kStallNs = 200 * kMs;    // does room come back while all threads stand?
 constexpr int64_t kChanceNs = 50 * kMs;    // for an exception to reach its thread, before the end
-// How late a look may be meanwhile. It was later lately, but then the program's threads had no turn either.
+// How late a look may be meanwhile. It was later lately, but then the program's threads had no turn
+// either.
 constexpr int64_t kLateNs = 5 * kMs;
-// The main thread waits for the interpreter's lock up to 5 ms, and some times while it looks for the
-// thread that fills memory; then that thread waits for it.
+// The main thread waits for the interpreter's lock up to 5 ms, and some times while it looks for
+// the thread that fills memory; then that thread waits for it.
 constexpr int64_t kDeliveryNs = 30 * kMs;
 // What the disk may take to forget pages (190 ms were seen), and what may begin to grow meanwhile.
 constexpr int64_t kTendingNs = 1000 * kMs;
 constexpr Bytes kRoomToTend = 128 * kMiB;
 constexpr int64_t kStandNs = 400 * kMs;    // for the one that is to act: longer than its own stall
-constexpr int64_t kMostStandNs = 1'200 * kMs;  // while one is about to end, or the next page is too much
+constexpr int64_t kMostStandNs = 1'200 * kMs;  // while one ends, or the next page is too much
 constexpr int64_t kOwnTurnNs = 20 * kMs;
 constexpr Bytes kRoomAgain = 8 * kMiB;     // beyond the line
 constexpr Bytes kLeastLent = kMiB;
@@ -46,7 +47,8 @@ constexpr int64_t kBackPauseNs = 20 * kMs;
 constexpr int64_t kLeastStopNs = 10 * kMs;  // for threads to stop; twice as long where they do not
 constexpr int64_t kMostStopNs = 40 * kMs;
 constexpr int64_t kRescueStopNs = 200 * kMs;  // where the program would be ended instead
-// Where nothing came back (threads do not stop, what is left is in use), and twice as long each time.
+// Where nothing came back (threads do not stop, what is left is in use), and twice as long each
+// time.
 constexpr int64_t kBackAgainNs = 250 * kMs;
 constexpr int64_t kMostAgainNs = 60'000 * kMs;
 constexpr Bytes kRoomForReport = 4 * kMiB;
@@ -66,8 +68,8 @@ bool counts_address_space(const Look& look) {
          level->kind == probe::LimitKind::kRlimitData;
 }
 
-// An exception can reach this program, or will be able to: an interpreter that starts is not ended early.
-// One that ends is not ended for the pages that its traceback and its last frees take.
+// An exception can reach this program, or will be able to: an interpreter that starts is not ended
+// early. One that ends is not ended for the pages that its traceback and its last frees take.
 bool may_raise() {
   return gate.alarm.signal() != 0 || chores::awaits_interpreter() || gate.finishing();
 }
@@ -90,8 +92,8 @@ void Escalation::look_at_file(Look* look) noexcept {
   spill::tend(look->headroom < std::max(kRoomToTend, look->tide.grown_in(kTendingNs)));
   const Bytes in_file = spill::active() ? spill::in_file() : 0;
   look::set_in_file(in_file);
-  // What was filled before an exception was raised is no sign that it was swallowed, and a deep stack
-  // takes memory to unwind: requests, which the gate judges.
+  // What was filled before an exception was raised is no sign that it was swallowed, and a deep
+  // stack takes memory to unwind: requests, which the gate judges.
   if (const int64_t raised_ns = gate.alarm.handled_ns(); raised_ns != raised_ns_) {
     raised_ns_ = raised_ns;
     file_ = Growth{Tide::kWindowNs};
@@ -123,9 +125,11 @@ Situation Escalation::see(const Look& look) noexcept {
   seen.per_look = look.per_look();
   seen.per_delivery = look.tide.grown_in(kDeliveryNs);
   if (seen.headroom >= kOffBottom) at_bottom_since_ns_ = 0;
-  else if (at_bottom_since_ns_ == 0 && seen.headroom < kBottomLine) at_bottom_since_ns_ = look.now_ns;
+  else if (at_bottom_since_ns_ == 0 && seen.headroom < kBottomLine)
+    at_bottom_since_ns_ = look.now_ns;
   seen.at_bottom_ns = at_bottom_since_ns_ != 0 ? look.now_ns - at_bottom_since_ns_ : 0;
-  if (const int64_t sent_ns = gate.alarm.sent_ns(); sent_ns != 0) seen.unanswered_ns = look.now_ns - sent_ns;
+  if (const int64_t sent_ns = gate.alarm.sent_ns(); sent_ns != 0)
+    seen.unanswered_ns = look.now_ns - sent_ns;
   // Its last frees write to pages that a child holds as well, and it answers nothing any more.
   if (gate.finishing()) seen.unanswered_ns = kAtBottomNs;
   if (seen.headroom >= seen.reserve) copied_before_ = look.copies.total();
@@ -133,7 +137,8 @@ Situation Escalation::see(const Look& look) noexcept {
   if (seen.lent) {
     seen.in_file = spill::in_file();
     seen.file_growth = file_.recent();
-    seen.file_per_look = file_.recent() / (Tide::kWindowNs / kMs) * (look.pause_ns + look.slip_ns) / kMs;
+    seen.file_per_look =
+        file_.recent() / (Tide::kWindowNs / kMs) * (look.pause_ns + look.slip_ns) / kMs;
     seen.file_left = spill::left();
     if (seen.file_left < kLeastToLendInto) barren_ = spill::Outcome::kAtCap;
     if (seen.headroom - seen.in_file >= kFits) over_since_ns_ = 0;
@@ -156,13 +161,13 @@ Situation Escalation::see(const Look& look) noexcept {
   const Bytes in_flight = seen.lent ? 0 : ledger.in_flight(0, look.now_ns, look::pages());
   seen.filling = look.tide.filling() || in_flight > look.headroom;
   if (look.now_ns - pressed_ns_ >= kBarrenNs) seen.in_flight = in_flight;
-  // Not above half of the reserve: a program that fills what it was granted just above the line may come to
-  // stand a little under it. And only what is fast: a slow exception needs pages, too.
+  // Not above half of the reserve: a program that fills what it was granted just above the line may
+  // come to stand a little under it. And only what is fast: a slow exception needs pages, too.
   const bool sinking =
       look.tide.sinking() && seen.per_delivery >= kSinksFast && !gate.granted_over_line();
   seen.creeping = look.tide.creeping() || (look.headroom < seen.reserve / 2 && sinking);
-  // Whatever is granted meanwhile. What the copier unmaps beside it stays with its child, and hides the
-  // copies in what it grew by.
+  // Whatever is granted meanwhile. What the copier unmaps beside it stays with its child, and hides
+  // the copies in what it grew by.
   seen.copying = look.copies.total() - copied_before_ >= kCopied && seen.per_delivery >= kSinksFast;
   seen.lendable = may_lend(look);
   // What it lets go of meanwhile may stay with its child.
@@ -310,8 +315,8 @@ bool Escalation::room_comes_back(Look* look, Bytes line, int64_t wait_ns, Bytes 
   return false;
 }
 
-// Another process grows more, and ends or raises. What this one grows by meanwhile would be the kernel's
-// reason to kill.
+// Another process grows more, and ends or raises. What this one grows by meanwhile would be the
+// kernel's reason to kill.
 void Escalation::stand(Look* look, Bytes line) noexcept {
   if (!kills(*look) || gate.values().on_limit == options::OnLimit::kWarn) return;
   if (look::headroom_with_text(*look) >= line) return;
@@ -371,8 +376,8 @@ void Escalation::finish(Look* look, const Steps& steps, bool all_stand) noexcept
   session::exit_with_report(true);
 }
 
-// Writing the report takes pages of the kernel's. Nobody will read what this program held: its threads
-// stand, and none of them runs again.
+// Writing the report takes pages of the kernel's. Nobody will read what this program held: its
+// threads stand, and none of them runs again.
 void Escalation::let_go_for_report() noexcept {
   Block blocks[4];
   const size_t count = ledger.largest(blocks, std::size(blocks));
@@ -380,7 +385,8 @@ void Escalation::let_go_for_report() noexcept {
   for (size_t i = 0; i < count && left > 0; ++i) {
     const uintptr_t page = static_cast<uintptr_t>(probe::page_size());
     const uintptr_t begin = (blocks[i].address + page - 1) / page * page;
-    const Bytes size = std::min(blocks[i].size_bytes - static_cast<Bytes>(page), 2 * kRoomForReport);
+    const Bytes size =
+        std::min(blocks[i].size_bytes - static_cast<Bytes>(page), 2 * kRoomForReport);
     const Bytes before = look::eyes().own_memory();
     sys::call(SYS_madvise, begin, size, 4 /*MADV_DONTNEED*/);
     left -= std::max<Bytes>(0, before - look::eyes().own_memory());

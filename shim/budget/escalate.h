@@ -1,6 +1,6 @@
-// The watchdog's steps, taken: an exception, lending, the end of the process with its report. What is
-// to be done is decided in escalation.h.
-// One thread's state (the raw thread's). Callable from the raw thread: yes, and from nowhere else.
+// The watchdog's steps, taken: an exception, lending, the end of the process with its report. What
+// is to be done is decided in escalation.h. One thread's state (the raw thread's). Callable from
+// the raw thread: yes, and from nowhere else.
 #pragma once
 
 #include "shim/budget/escalation.h"
@@ -38,7 +38,7 @@ class Escalation {
   spill::Outcome barren_ = spill::Outcome::kLent;
   int64_t pressed_ns_ = 0;       // when only what is empty was tried last
   Bytes own_at_lending_ = 0;
-  int64_t acts_until_ns_ = 0;    // lent just now, or stood still for one that did nothing: acts itself
+  int64_t acts_until_ns_ = 0;    // lent, or stood for one that did nothing: acts itself
   Bytes copied_before_ = 0;      // pages after a fork, when the reserve was whole
   int64_t over_since_ns_ = 0;    // what is in the file would not have fit
   int64_t at_bottom_since_ns_ = 0;

@@ -1,8 +1,8 @@
 // What the watchdog does while memory is filled that nobody asks for: pure arithmetic from what it
-// sees to its steps. The order, from far to near: an exception at the early line where pages cannot be
-// lent; lending at the last moment where they can; an exception once what was filled would not have
-// fit; the end of the process with its report. (docs/watchdog.md "Escalation")
-// Plain values, no state, no files. Callable from the raw thread: yes.
+// sees to its steps. The order, from far to near: an exception at the early line where pages cannot
+// be lent; lending at the last moment where they can; an exception once what was filled would not
+// have fit; the end of the process with its report. (docs/watchdog.md "Escalation") Plain values,
+// no state, no files. Callable from the raw thread: yes.
 #pragma once
 
 #include <algorithm>
@@ -24,9 +24,9 @@ struct Situation {
   bool filling = false;    // growth that no request announced
   bool creeping = false;   // the same, slow: more than noise only since memory is short
   Bytes in_flight = 0;     // of what was granted, what is not filled yet
-  bool copying = false;    // of what grew, more than noise are pages copied after a fork: asked for by nobody
+  bool copying = false;    // more than noise of it are pages copied after a fork: nobody's request
   bool raises = true;      // an exception can reach the program
-  int64_t at_bottom_ns = 0;  // since next to nothing was left (kBottomLine), and never kOffBottom after that
+  int64_t at_bottom_ns = 0;  // since next to nothing was left (kBottomLine), never kOffBottom since
   int64_t unanswered_ns = 0;  // since the last exception was sent, as long as it was not raised
   bool lendable = false;   // lending may help
   bool grew_since_lending = true;
@@ -50,8 +50,9 @@ struct Steps {
 };
 
 inline constexpr Bytes kFilledMoves = 256 * 1024;    // less in the file is no growth
-// What is in the file fits as long as it is not more than the headroom by this: pages on their way to
-// the kernel's lists are charged and not yet called cache, and the file system keeps books of them.
+// What is in the file fits as long as it is not more than the headroom by this: pages on their way
+// to the kernel's lists are charged and not yet called cache, and the file system keeps books of
+// them.
 inline constexpr Bytes kFits = -4 * kMiB;
 // The counters of the group and of the file are read one after the other.
 inline constexpr int64_t kOverNs = 10'000'000;
@@ -69,7 +70,8 @@ constexpr Bytes end_line(const Situation& seen) {
 constexpr Bytes last_line(const Situation& seen) {
   return end_line(seen) + std::clamp<Bytes>(seen.per_look, 8 * kMiB, 64 * kMiB);
 }
-// The same where it grows so fast that a late look on a busy machine is the kernel's reason to kill.
+// The same where it grows so fast that a late look on a busy machine is the kernel's reason to
+// kill.
 constexpr Bytes lending_line(const Situation& seen) {
   return std::max(last_line(seen), end_line(seen) + std::min(seen.per_delivery, 128 * kMiB));
 }
@@ -87,19 +89,20 @@ constexpr Bytes delivery_line(const Situation& seen) {
 constexpr Bytes last_end_line(const Situation& seen) {
   return seen.raises ? end_line(seen) : std::max(end_line(seen), delivery_line(seen));
 }
-// Growth that requests announced is judged there, and what dips deep is small. In a program of C small
-// requests are refused from half of the reserve on.
+// Growth that requests announced is judged there, and what dips deep is small. In a program of C
+// small requests are refused from half of the reserve on.
 constexpr Bytes announced_end_line(const Situation& seen) {
   return std::min(end_line(seen), seen.reserve / 4);
 }
-// What was granted would still fit when it is filled, but something else grew beside it (pages that are
-// copied after a fork): by then the next look may come too late, and what is not filled yet can be lent.
+// What was granted would still fit when it is filled, but something else grew beside it (pages that
+// are copied after a fork): by then the next look may come too late, and what is not filled yet can
+// be lent.
 constexpr bool is_pressed(const Situation& seen) {
   return !seen.lent && seen.in_flight >= kMiB && seen.headroom < seen.reserve &&
          seen.headroom - seen.in_flight < end_line(seen);
 }
-// Where the exception is sent for growth that cannot be carried further: never before the reserve is
-// touched, unless one look is worth more than that.
+// Where the exception is sent for growth that cannot be carried further: never before the reserve
+// is touched, unless one look is worth more than that.
 constexpr Bytes early_line(const Situation& seen) {
   const Bytes least = std::max({gated_line(seen), last_line(seen), delivery_line(seen)});
   return seen.filling ? std::max(least, seen.reserve / 2) : least;
@@ -139,7 +142,8 @@ constexpr Steps next_steps(const Situation& seen) {
   };
   if (!seen.filling && !seen.creeping) {
     alarm_below(gated_line(seen));
-    // The end stays where it is: the exception needs pages, too, and its thread goes on copying until then.
+    // The end stays where it is: the exception needs pages, too, and its thread goes on copying
+    // until then.
     if (seen.copying) alarm_below(std::min(early_line(seen), seen.reserve / 2));
     if (seen.headroom >= announced_end_line(seen)) {
       steps.lend = steps.lend_empty = seen.lendable && is_pressed(seen);
@@ -147,7 +151,8 @@ constexpr Steps next_steps(const Situation& seen) {
     }
     steps.lend = seen.lendable && seen.grew_since_lending;
     // No request got it there: threads and processes that together touch what nobody asks for.
-    const bool is_late = seen.headroom < std::min(kDipLine, seen.per_look) && seen.unanswered_ns >= kAtBottomNs;
+    const bool is_late =
+        seen.headroom < std::min(kDipLine, seen.per_look) && seen.unanswered_ns >= kAtBottomNs;
     const bool at_bottom = seen.growing && (seen.at_bottom_ns >= kAtBottomNs || is_late);
     steps.end = !steps.lend && (!seen.raises || at_bottom);
     if (steps.end) steps.line = seen.raises ? kDipLine : announced_end_line(seen);

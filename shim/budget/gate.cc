@@ -44,12 +44,14 @@ Bytes binding_limit(const probe::Reading& reading, const probe::Headroom& headro
 Bytes unusable_budget(const probe::Reading& reading) {
   for (uint32_t i = 0; i < reading.level_count; ++i) {
     const probe::Level& level = reading.levels[i];
-    if (level.kind == probe::LimitKind::kBudget && level.limit < options::kLeastBudget) return level.limit;
+    if (level.kind == probe::LimitKind::kBudget && level.limit < options::kLeastBudget)
+      return level.limit;
   }
   return 0;
 }
 
-// This thread asks for the next block: what it has not begun to fill of the last ones is not being filled.
+// This thread asks for the next block: what it has not begun to fill of the last ones is not being
+// filled.
 void pass_over(int32_t self, int64_t now_ns) noexcept {
   if (thread_state.pass_over_ns == 0 || now_ns < thread_state.pass_over_ns) return;
   const bool again = ledger.pass_over(self, now_ns);
@@ -108,7 +110,8 @@ Gate::Start Gate::start() noexcept {
   }
   const Bytes reserve =
       values_.reserve_bytes >= 0 ? values_.reserve_bytes : computed_reserve(result.limit, cpus_);
-  reserve_.store(std::min(reserve, result.limit / 2), kRelaxed);  // one that takes all would stop the start
+  reserve_.store(std::min(reserve, result.limit / 2),
+                 kRelaxed);  // one that takes all would stop the start
   cached_.forget();  // an answer that knew of no reserve
   return result;
 }
@@ -212,13 +215,15 @@ bool Gate::fits_now(const Request& request, int64_t now_ns, Bytes pending,
                  ((incident.grace() || privilege_.load(kRelaxed) > 0) &&
                   request.size <= kSmallInGrace);
     out->line = out->small ? now_lines.small : now_lines.large;
-    if (request.kind == record::RequestKind::kFileWrite) out->line = std::max(out->line, reserve() / 8);
+    if (request.kind == record::RequestKind::kFileWrite)
+      out->line = std::max(out->line, reserve() / 8);
     // What a neighbour is about to fill is not a small request's to answer for.
     if (out->small) others.pending = others.in_flight = 0;
     out->neighbours = others.pending + others.in_flight;
     out->pending = pending + others.pending;
     out->in_flight = bound + others.in_flight;
-    if (depth == probe::Depth::kFull && request.size + out->line + out->pending + out->in_flight > headroom) {
+    if (depth == probe::Depth::kFull &&
+        request.size + out->line + out->pending + out->in_flight > headroom) {
       out->in_flight = ledger.in_flight(self, now_ns, residency) + others.in_flight;
     }
     if (values_.overcommit == options::Overcommit::kRefuse && !out->small) {
@@ -329,7 +334,8 @@ void Admission::sample(size_t size, uint64_t to_sample) noexcept {
   state.countdown.sample_beyond = to_sample - state.credit;
 }
 
-Admission::Admission(record::RequestKind kind, size_t size, const void* caller, size_t block_size) noexcept
+Admission::Admission(record::RequestKind kind, size_t size, const void* caller,
+                     size_t block_size) noexcept
     : caller_(reinterpret_cast<uintptr_t>(caller)) {
   if (gate.mode() == Gate::Mode::kOff) {
     thread_state.credit = UINT64_MAX;  // never comes here again
@@ -343,7 +349,8 @@ Admission::Admission(record::RequestKind kind, size_t size, const void* caller, 
   ThreadState& state = thread_state;
   const uint64_t to_sample = state.credit + state.countdown.sample_beyond;
   state.credit += state.countdown.granted_beyond;
-  if (size <= state.credit && !is_answered_by_error(kind)) {  // it came only because a sample is due
+  if (size <= state.credit &&
+      !is_answered_by_error(kind)) {  // it came only because a sample is due
     state.credit -= size;
   } else {
     ask(kind, size);

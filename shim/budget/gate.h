@@ -54,16 +54,18 @@ class Gate {
     const char* limit_path = "";
     Bytes refused_budget = 0;  // what a share came to, where that is below options::kLeastBudget
   };
-  // Reads the limits, sizes the reserve. Called once, before the mode is set. A share that is not enough
-  // for a program is left out.
+  // Reads the limits, sizes the reserve. Called once, before the mode is set. A share that is not
+  // enough for a program is left out.
   Start start() noexcept;
   // There is no Python in this program: small requests are refused to it, too (C lets malloc
   // return NULL). Before the mode is set.
   void set_only_c(bool only_c) noexcept { only_c_ = only_c; }
-  // The interpreter has begun to end: it frees what the program holds, and no exception can come any more.
+  // The interpreter has begun to end: it frees what the program holds, and no exception can come
+  // any more.
   void set_finishing() noexcept { finishing_.store(true, std::memory_order_relaxed); }
   bool finishing() const noexcept { return finishing_.load(std::memory_order_relaxed); }
-  // An allocator that dies of a refusal stands before this library: what it asks for is granted over the line.
+  // An allocator that dies of a refusal stands before this library: what it asks for is granted
+  // over the line.
   void set_granted_over_line() noexcept { granted_over_line_ = true; }
   bool granted_over_line() const noexcept { return granted_over_line_; }
   void set_mode(Mode mode) noexcept { mode_.store(mode, std::memory_order_release); }
@@ -85,15 +87,15 @@ class Gate {
   // the next request on that no thread's credit covers; of this thread, from the next. 0: none.
   // Callable from a signal handler.
   void set_budget(Bytes bytes) noexcept;
-  // The files that `look` reads are this process's own: a forked child opens them with its first slow
-  // path. False while another thread does that.
+  // The files that `look` reads are this process's own: a forked child opens them with its first
+  // slow path. False while another thread does that.
   bool owns_descriptors() noexcept {
     return descriptors_.load(std::memory_order_acquire) == Descriptors::kOwn || reopen_in_child();
   }
   // The same for processes with the same configured budget.
   uint64_t budget_key() const noexcept;
-  // The watchdog read limits again. Where the process was moved to another group, the next slow path
-  // opens its files anew: the watchdog never opens one in the program's descriptor table.
+  // The watchdog read limits again. Where the process was moved to another group, the next slow
+  // path opens its files anew: the watchdog never opens one in the program's descriptor table.
   void adopt_limits(const probe::Probe& fresh) noexcept;
 
   Bytes reserve() const noexcept { return reserve_.load(std::memory_order_relaxed); }
@@ -101,9 +103,9 @@ class Gate {
     return lines(reserve(), blind_.load(std::memory_order_relaxed), incident.grace(),
                  bystander_.load(std::memory_order_relaxed), only_c_);
   }
-  // While the sum is above 0, small requests of every thread may use the last bytes: a refusal is being
-  // shown, or a kernel is between cells and only its own machinery runs.
-  // Where it is taken back, this thread's own code begins (the next cell), with a whole trickle.
+  // While the sum is above 0, small requests of every thread may use the last bytes: a refusal is
+  // being shown, or a kernel is between cells and only its own machinery runs. Where it is taken
+  // back, this thread's own code begins (the next cell), with a whole trickle.
   void add_privilege(int32_t change) noexcept {
     privilege_.fetch_add(change, std::memory_order_relaxed);
     if (change < 0) thread_state.dip = {};
@@ -119,11 +121,15 @@ class Gate {
   void set_blind(Bytes blind) noexcept { blind_.store(blind, std::memory_order_relaxed); }
   // By the last answer a request of this size is no question.
   bool has_plenty_for(Bytes size) const noexcept;
-  // Everything granted since the start that fit; the watchdog compares it with what really grew. What
-  // was granted over the line, because its caller cannot be refused, is growth that nobody judged.
+  // Everything granted since the start that fit; the watchdog compares it with what really grew.
+  // What was granted over the line, because its caller cannot be refused, is growth that nobody
+  // judged.
   int64_t granted_total() const noexcept { return granted_.load(std::memory_order_relaxed); }
-  // Bytes by which files in memory grew through this process: its own growth, though in no page table.
-  void count_file_growth(Bytes size) noexcept { file_growth_.fetch_add(size, std::memory_order_relaxed); }
+  // Bytes by which files in memory grew through this process: its own growth, though in no page
+  // table.
+  void count_file_growth(Bytes size) noexcept {
+    file_growth_.fetch_add(size, std::memory_order_relaxed);
+  }
   int64_t file_growth() const noexcept { return file_growth_.load(std::memory_order_relaxed); }
   // The most memory of this process that the watchdog saw since this was asked last (0: it did not
   // look).
@@ -139,9 +145,13 @@ class Gate {
   uint32_t swap_share() const noexcept { return values_.swap_share_permille; }
   const options::Values& values() const noexcept { return values_; }
   // What another killer on this machine wants left of MemAvailable (probe/killers.h).
-  void set_machine_line(Bytes line) noexcept { machine_line_.store(line, std::memory_order_relaxed); }
+  void set_machine_line(Bytes line) noexcept {
+    machine_line_.store(line, std::memory_order_relaxed);
+  }
   // How many threads share the credit; counted up as they come, set right by the watchdog.
-  void set_threads(uint32_t threads) noexcept { threads_.store(threads, std::memory_order_relaxed); }
+  void set_threads(uint32_t threads) noexcept {
+    threads_.store(threads, std::memory_order_relaxed);
+  }
   void forget_lost_pending(int64_t now_ns) noexcept;
   void count_fault() noexcept { faults_.fetch_add(1, std::memory_order_relaxed); }
   uint64_t faults() const noexcept { return faults_.load(std::memory_order_relaxed); }
@@ -241,7 +251,8 @@ class Admission {
   Admission& operator=(const Admission&) = delete;
 
   bool granted() const noexcept { return granted_; }
-  // Its call stack is recorded, and it is one of those that `free` should recognise by its alignment.
+  // Its call stack is recorded, and it is one of those that `free` should recognise by its
+  // alignment.
   bool is_sampled(size_t size) const noexcept { return weight_ != 0 && size <= kRecordedAbove; }
   // The block that the call returned; recorded where it is above 1 MiB. nullptr is ignored.
   void block(void* address, size_t size, bool from_heap) noexcept;

@@ -41,8 +41,8 @@ struct Look {
 
 namespace look {
 
-// An open file, and a new page of a mapped one, are kernel memory that the group is charged for. With less
-// left whoever takes them would be the one that calls the OOM killer.
+// An open file, and a new page of a mapped one, are kernel memory that the group is charged for.
+// With less left whoever takes them would be the one that calls the OOM killer.
 inline constexpr Bytes kRoomToOpen = 2 * kMiB;
 
 // Opens the descriptors; in the raw thread, at its start.

@@ -1,6 +1,6 @@
 // Children first: /proc/PID/oom_score_adj of what a guarded program starts is raised, so that the
-// kernel, when it has to end somebody after all, takes a worker and not the program with everybody's
-// work in it. Never lowered; a value that is higher already stays.
+// kernel, when it has to end somebody after all, takes a worker and not the program with
+// everybody's work in it. Never lowered; a value that is higher already stays.
 //
 // Thread-safety: set_child_score once at start, the rest in any thread. Callable from a hook, and
 // between vfork and exec (vfork's child has a value of its own): yes. Fails silently: it is a wish.
@@ -14,7 +14,7 @@ inline constexpr int kNoScore = -2000;  // the kernel's values go from -1000 to 
 
 // What the children of a process get that has `own`.
 [[nodiscard]] constexpr int raised(int own) noexcept {
-  constexpr int kStep = 500;  // thousandths of the limit, so a child with a quarter of it goes first
+  constexpr int kStep = 500;  // thousandths of the limit: a child with a quarter of it goes first
   return own + kStep < 1000 ? own + kStep : 1000;
 }
 

@@ -28,9 +28,9 @@ class Scratch {
   bool shares_parents_memory_ = false;
 };
 
-// The process whose memory this is: vfork children see another number. Called at start and in fork's
-// child. A child made behind libc's back takes itself for a vfork child: it unmaps late, at the same
-// thread's next use.
+// The process whose memory this is: vfork children see another number. Called at start and in
+// fork's child. A child made behind libc's back takes itself for a vfork child: it unmaps late, at
+// the same thread's next use.
 void remember_process() noexcept;
 [[nodiscard]] bool in_vfork_child() noexcept;
 

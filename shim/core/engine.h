@@ -40,17 +40,18 @@ uint64_t unsurfaced_refusal(int32_t thread_id) noexcept;
 // process's. 0: there is none.
 uint64_t childs_refusal() noexcept;
 
-// A person has seen the exception of refusal `n`. `where`: the Python line(s). Ends the incident: the
-// grace share closes as soon as there is room again.
+// A person has seen the exception of refusal `n`. `where`: the Python line(s). Ends the incident:
+// the grace share closes as soon as there is room again.
 void surfaced(uint64_t n, const char* where) noexcept;
-// What a person knows a file of refusal `n`'s lines of code as ("cell [4]"), `path` as code objects have it.
+// What a person knows a file of refusal `n`'s lines of code as ("cell [4]"), `path` as code objects
+// have it.
 void name_file(uint64_t n, const char* path, const char* label) noexcept;
 // The exception of refusal `n` is about to end the program (excepthook): EndState::kEndedByRefusal,
 // grace stays open.
 void ending(uint64_t n) noexcept;
 
-// The signal that carries the exception: a free real-time signal (SIG_DFL when asked), chosen by the
-// Python side, told to the engine once its Python handler is in place. 0 takes it back.
+// The signal that carries the exception: a free real-time signal (SIG_DFL when asked), chosen by
+// the Python side, told to the engine once its Python handler is in place. 0 takes it back.
 void exception_signal_ready(int signal_number) noexcept;
 // The Python handler has ended (raised or decided not to): the next alarm may send again.
 void exception_handled() noexcept;

@@ -12,8 +12,8 @@
 namespace oomguard {
 namespace {
 
-// Takes a pending signal off this thread: one that is blocked would stay pending in the new program,
-// where its default action is death.
+// Takes a pending signal off this thread: one that is blocked would stay pending in the new
+// program, where its default action is death.
 void take_pending(int32_t signal) noexcept {
   const uint64_t set = uint64_t{1} << (signal - 1);
   const timespec no_wait{0, 0};

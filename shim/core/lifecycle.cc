@@ -106,8 +106,8 @@ void after_fork_in_child() noexcept {
   budget::watchdog::on_fork_child();
 }
 
-// The first object behind the program that defines malloc. (The program's own symbol may be no more than
-// its entry for calls.)
+// The first object behind the program that defines malloc. (The program's own symbol may be no more
+// than its entry for calls.)
 bool find_first_malloc(Dl_info* info) noexcept {
   void* program = dlopen(nullptr, RTLD_LAZY);
   const auto* at = static_cast<const link_map*>(program);
@@ -138,8 +138,9 @@ bool arrives(void* first_malloc, void* its_free) noexcept {
 }
 
 // Who answers requests in this library's place: the file of another definition of malloc that comes
-// first in the search order and does not end here (an allocator before this library in LD_PRELOAD, a second
-// copy of it), or a tool that redirects the functions themselves, as valgrind does. Null where they arrive.
+// first in the search order and does not end here (an allocator before this library in LD_PRELOAD,
+// a second copy of it), or a tool that redirects the functions themselves, as valgrind does. Null
+// where they arrive.
 const char* stands_before(Dl_info* info) noexcept {
   Dl_info own;
   if (dladdr(reinterpret_cast<void*>(&remember_library_path), &own) == 0 ||
@@ -170,9 +171,10 @@ void say(const char* start, const char* library, const char* end) noexcept {
 
 void say_off(const char* before) noexcept {
   say("oomguard: off in this process: ", before,
-      before[0] == '/' ? " comes before this liboomguard.so in LD_PRELOAD, so that requests for memory "
-                         "do not arrive here\n"
-                       : " answers in its place, so that requests for memory do not arrive here\n");
+      before[0] == '/'
+          ? " comes before this liboomguard.so in LD_PRELOAD, so that requests for memory "
+            "do not arrive here\n"
+          : " answers in its place, so that requests for memory do not arrive here\n");
 }
 
 // Its requests arrive, but it could not live with a refusal.
@@ -199,7 +201,8 @@ void find_interpreter() noexcept {
   void* loop = dlsym(RTLD_DEFAULT, "_PyEval_EvalFrameDefault");
   Dl_info info;
   ElfW(Sym)* symbol = nullptr;
-  if (loop == nullptr || dladdr1(loop, &info, reinterpret_cast<void**>(&symbol), RTLD_DL_SYMENT) == 0 ||
+  if (loop == nullptr ||
+      dladdr1(loop, &info, reinterpret_cast<void**>(&symbol), RTLD_DL_SYMENT) == 0 ||
       symbol == nullptr) {
     return;
   }
@@ -226,8 +229,8 @@ void guard(const options::Values& values, bool is_root) noexcept {
   const budget::Gate::Start seen = gate.start();
   if (seen.refused_budget != 0) warn_small_budget(seen.refused_budget);
   budget::relief::init();
-  session::start(values.directory, seen.limit, gate.reserve(), gate.probe.oom_kills(), seen.limit_path,
-                 static_cast<uint64_t>(values.flight_bytes));
+  session::start(values.directory, seen.limit, gate.reserve(), gate.probe.oom_kills(),
+                 seen.limit_path, static_cast<uint64_t>(values.flight_bytes));
   spill::configure(values, seen.limit);
   trace::start(values.sample_mean_bytes);
   if (is_root) budget::group_table.begin_tree();

@@ -1,6 +1,6 @@
-// What a program reads instead of the kernel's /proc/meminfo: a file in memory with the kernel's text,
-// lowered to what the process may use (budget/view.h). It is put under the descriptor that the kernel's
-// file was opened with, and written anew whenever its reader goes back to its start.
+// What a program reads instead of the kernel's /proc/meminfo: a file in memory with the kernel's
+// text, lowered to what the process may use (budget/view.h). It is put under the descriptor that
+// the kernel's file was opened with, and written anew whenever its reader goes back to its start.
 //
 // Where anything fails the program has the kernel's own file, or the text as it was.
 // Thread-safe. Callable from a hook: yes (system calls only; 6 KiB of stack).
@@ -33,7 +33,8 @@ inline bool may_be_copy(int fd) noexcept {
 // `fd` was just opened. Where it is the kernel's file, for reading alone, it becomes a copy.
 void replace(int fd) noexcept;
 
-// `fd` stands at its start, or is read from there. True where it is a copy; then it is written anew.
+// `fd` stands at its start, or is read from there. True where it is a copy; then it is written
+// anew.
 bool renew(int fd) noexcept;
 
 }  // namespace oomguard::meminfo

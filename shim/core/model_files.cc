@@ -87,8 +87,8 @@ void look_at_descriptors(const record::View& view, int64_t now_ns) noexcept {
   int looked = 0;
   sys::for_each_entry(folder, [&](const char* name) {
     if (name[0] == '.' || ++looked > kMostDescriptors) return;
-    const long length = sys::call(SYS_readlinkat, folder, sys::as_arg(name), sys::as_arg(g_path.text),
-                                  sizeof g_path.text - 1);
+    const long length = sys::call(SYS_readlinkat, folder, sys::as_arg(name),
+                                  sys::as_arg(g_path.text), sizeof g_path.text - 1);
     if (length <= 0 || g_path.text[0] != '/') return;
     g_path.text[length] = '\0';
     if (!probe::is_checkpoint_name(g_path.text)) return;

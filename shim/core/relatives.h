@@ -1,8 +1,8 @@
 // What happened in the processes that this one started, from their flight files.
 //
-// A pool hands a worker's MemoryError to its parent as a pickled exception: the refusal behind it is
-// recorded in the worker's file, which may be all that is left of the worker.
-// Thread-safety: any thread. Callable from a hook: no (it reads files); no allocation.
+// A pool hands a worker's MemoryError to its parent as a pickled exception: the refusal behind it
+// is recorded in the worker's file, which may be all that is left of the worker. Thread-safety: any
+// thread. Callable from a hook: no (it reads files); no allocation.
 #pragma once
 
 #include <cstdint>

@@ -29,10 +29,10 @@ void on_fork_child() noexcept;
 // Makes a forked child's own file before its first record. Callable from a hook: yes.
 void ensure_own_file() noexcept;
 
-// The record and its sections (layout.h), never null. From start() on they stay where they are, also in
-// a forked child, which finds an empty record there, and when that becomes a file; before, and in a
-// process without addresses for more, there are no sections. Callable from a hook and from the raw
-// thread: yes.
+// The record and its sections (layout.h), never null. From start() on they stay where they are,
+// also in a forked child, which finds an empty record there, and when that becomes a file; before,
+// and in a process without addresses for more, there are no sections. Callable from a hook and from
+// the raw thread: yes.
 const record::View& view() noexcept;
 record::FlightFile* file() noexcept;
 // How often the record became a file at the same address: locks on its pages are gone then.

@@ -1,5 +1,5 @@
-// Whether this code runs in a signal handler on a stack of its own, which may be as small as 2 KiB: too
-// little for a look at the limits. Callable from a hook: yes.
+// Whether this code runs in a signal handler on a stack of its own, which may be as small as 2 KiB:
+// too little for a look at the limits. Callable from a hook: yes.
 #pragma once
 
 #include <signal.h>
@@ -10,7 +10,8 @@ namespace oomguard {
 
 inline bool on_signal_stack() noexcept {
   stack_t stack{};
-  return sys::call(SYS_sigaltstack, 0, sys::as_arg(&stack)) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
+  return sys::call(SYS_sigaltstack, 0, sys::as_arg(&stack)) == 0 &&
+         (stack.ss_flags & SS_ONSTACK) != 0;
 }
 
 }  // namespace oomguard

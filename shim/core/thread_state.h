@@ -1,7 +1,7 @@
 // What one thread of the program carries for the hooks: its credit and a re-entry mark.
 //
-// Initial-exec and constant-initialised, so that a hook reads it in one instruction, before main, in
-// TLS destructors and after exit began. The watchdog's raw thread must never touch it.
+// Initial-exec and constant-initialised, so that a hook reads it in one instruction, before main,
+// in TLS destructors and after exit began. The watchdog's raw thread must never touch it.
 #pragma once
 
 #include <sys/syscall.h>
@@ -28,7 +28,8 @@ struct ThreadState {
   uint32_t in_slow_path;  // > 0: a hook of ours is at work below; calls pass through
   uint32_t unwatched_forks;  // under way here, for which the watchdog was stopped
   uint32_t sees_host;        // > 0: asked for the host's memory (oomguard.host())
-  int64_t pass_over_ns;   // when blocks that it has not begun to fill may count as left alone; 0: has none
+  int64_t pass_over_ns;   // when blocks that it has not begun to fill may count as left alone; 0:
+                          // has none
   budget::Dip dip;        // what it may still take below the small line
   trace::Countdown countdown;
 };

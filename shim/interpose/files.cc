@@ -2,10 +2,10 @@
 // as a full tmpfs refuses it: ENOSPC.
 //
 // Most writes go elsewhere, and `write` is the hottest call of many programs. So a thread looks at
-// what it writes to only where the write is large or in parts, and once in every kLookEvery bytes; once
-// a file in memory was met while there is little room, at each write until another file is met.
-// write is called from signal handlers, on small stacks and between fork and exec: what runs before
-// the kind of the file is known needs a few system calls and 400 bytes of stack.
+// what it writes to only where the write is large or in parts, and once in every kLookEvery bytes;
+// once a file in memory was met while there is little room, at each write until another file is
+// met. write is called from signal handlers, on small stacks and between fork and exec: what runs
+// before the kind of the file is known needs a few system calls and 400 bytes of stack.
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -141,7 +141,8 @@ size_t total(const iovec* parts, int count) noexcept {
   return sum;
 }
 
-// The parts are the program's memory, so the file comes first. `offset` -1: at the descriptor's position.
+// The parts are the program's memory, so the file comes first. `offset` -1: at the descriptor's
+// position.
 template <typename Call>
 ssize_t vector_write(int fd, const iovec* parts, int count, off64_t offset, const void* caller,
                      Call call) {
@@ -161,15 +162,17 @@ bool read_offset(const off64_t* from, off64_t* out) noexcept {
 
 // From another file: as much as that can give.
 template <typename Call>
-OOMGUARD_COLD ssize_t copy_into(int out, const off64_t* out_offset, int in, const off64_t* in_offset,
-                                size_t size, const void* caller, Call call) {
+OOMGUARD_COLD ssize_t copy_into(int out, const off64_t* out_offset, int in,
+                                const off64_t* in_offset, size_t size, const void* caller,
+                                Call call) {
   MemoryFile file;
   off64_t from = 0;
   off64_t to = 0;
   if (!look_at(out, &file) || !read_offset(in_offset, &from) || !read_offset(out_offset, &to)) {
     return call();
   }
-  const Bytes most = budget::readable_from(in, in_offset != nullptr ? &from : nullptr, at_once(size));
+  const Bytes most =
+      budget::readable_from(in, in_offset != nullptr ? &from : nullptr, at_once(size));
   const Bytes growth =
       out_offset != nullptr ? file.growth_in(to, most) : file.growth_of_write(out, most);
   return judge_write(growth, caller, call);
@@ -218,9 +221,9 @@ OOMGUARD_COLD size_t cold_stream(const void* data, size_t size, size_t count, FI
   if (__builtin_mul_overflow(size, count, &bytes) || fd < 0 || !look_at(fd, &file)) {
     return call(data, size, count, stream);
   }
-  const ssize_t done = judge_write(file.growth_of_write(fd, static_cast<Bytes>(bytes)), caller, [=] {
-    return static_cast<ssize_t>(call(data, size, count, stream));
-  });
+  const ssize_t done =
+      judge_write(file.growth_of_write(fd, static_cast<Bytes>(bytes)), caller,
+                  [=] { return static_cast<ssize_t>(call(data, size, count, stream)); });
   if (done >= 0) return static_cast<size_t>(done);
   stream->_flags |= _IO_ERR_SEEN;
   return 0;
@@ -303,8 +306,8 @@ OOMGUARD_EXPORT ssize_t copy_file_range(int in, off64_t* in_offset, int out, off
   });
 }
 
-OOMGUARD_EXPORT ssize_t splice(int in, off64_t* in_offset, int out, off64_t* out_offset, size_t size,
-                               unsigned flags) {
+OOMGUARD_EXPORT ssize_t splice(int in, off64_t* in_offset, int out, off64_t* out_offset,
+                               size_t size, unsigned flags) {
   ensure_resolved();
   return copy_into(out, out_offset, in, in_offset, size, CALLER,
                    [=] { return real.splice(in, in_offset, out, out_offset, size, flags); });

@@ -13,8 +13,8 @@
 #include "shim/budget/block_filter.h"
 #include "shim/interpose/bootstrap_arena.h"
 
-// libc's own names: of sbrk, which keeps the break in a variable, and of sysconf, where a system call would
-// not do.
+// libc's own names: of sbrk, which keeps the break in a variable, and of sysconf, where a system
+// call would not do.
 extern "C" void* __sbrk(intptr_t increment) noexcept;  // NOLINT: libc's name
 extern "C" long __sysconf(int name) noexcept;          // NOLINT
 
@@ -66,9 +66,9 @@ size_t early_usable_size(void* pointer) noexcept {
   return ready() ? real.malloc_usable_size(pointer) : 0;
 }
 
-// The map family's, write and what reads the kernel's files are system calls: an allocator that is preloaded
-// before this library maps memory (or complains, or asks what the machine is) while it starts, and dlsym
-// would ask that same allocator for some.
+// The map family's, write and what reads the kernel's files are system calls: an allocator that is
+// preloaded before this library maps memory (or complains, or asks what the machine is) while it
+// starts, and dlsym would ask that same allocator for some.
 template <typename Result>
 Result answer(long result) noexcept {
   if (result < 0 && result > -4096) {

@@ -1,10 +1,10 @@
-// The functions behind the hooks: the next definition in the program's search order (libc's, or that
-// of an allocator preloaded behind this library). Resolved once, before anything else works.
+// The functions behind the hooks: the next definition in the program's search order (libc's, or
+// that of an allocator preloaded behind this library). Resolved once, before anything else works.
 //
 // Thread-safety: `resolve` runs in the first hook that is called, or in the constructor; the table
 // is constant afterwards. Callable from a hook: yes. Calls through the table never go through null:
-// the hot heap entries start as functions that resolve first, those of the map family as system calls,
-// and `resolve` answers every other use.
+// the hot heap entries start as functions that resolve first, those of the map family as system
+// calls, and `resolve` answers every other use.
 #pragma once
 
 #include <spawn.h>

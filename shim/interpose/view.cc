@@ -1,8 +1,8 @@
 // Hooks of the view family: what programs that size themselves learn of the machine's memory
 // (docs/design.md "The view").
 //
-// Every other open costs a compare of its path's last characters, every seek to a file's start one of
-// its number. The path is looked at once the kernel has taken it: it may point anywhere.
+// Every other open costs a compare of its path's last characters, every seek to a file's start one
+// of its number. The path is looked at once the kernel has taken it: it may point anywhere.
 #undef _FORTIFY_SOURCE  // its inline functions have these names
 
 #include <errno.h>

@@ -25,9 +25,9 @@ constexpr uint32_t kCountsThreads = (3u << 16) | 12u;
 constexpr uint32_t kQueuesForMain = (3u << 16) | 12u;
 
 // Py_AddPendingCall up to 3.11 takes the interpreter from the state of whichever thread holds the
-// interpreter's lock. In a thread that does not, that is another one's, which may end and be freed in
-// between. This is what it calls then, with an interpreter; null from 3.12 on, which queue for the
-// main one.
+// interpreter's lock. In a thread that does not, that is another one's, which may end and be freed
+// in between. This is what it calls then, with an interpreter; null from 3.12 on, which queue for
+// the main one.
 using AddTo = int (*)(void* interpreter, int (*)(void*), void*);
 constinit AddTo g_add_to = nullptr;
 
@@ -108,8 +108,8 @@ int pending_call(void*) noexcept {
   const int saved_errno = errno;
   int result = 0;
   if (api.PyInterpreterState_Get() != api.PyInterpreterState_Main()) {
-    // Where the interpreter exports less than it does by default, and is older than 3.12, the queue is
-    // that of whichever interpreter runs.
+    // Where the interpreter exports less than it does by default, and is older than 3.12, the queue
+    // is that of whichever interpreter runs.
     g_state.store(State::kWaiting, std::memory_order_release);
   } else {
     PyObject* type = nullptr;

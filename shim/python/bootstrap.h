@@ -32,8 +32,8 @@ bool is_initialized() noexcept;
 // `is_main_thread`: the caller has gettid() == getpid().
 void on_slow_path(bool is_main_thread) noexcept;
 
-// CPython from 3.12 on counts the process's threads right after the fork handlers ran in the parent, and
-// warns where there is more than one.
+// CPython from 3.12 on counts the process's threads right after the fork handlers ran in the
+// parent, and warns where there is more than one.
 bool counts_threads() noexcept;
 // Calls what bridge.on_notice() was given in the main thread, between two bytecodes: memory gets
 // scarce, or a load's progress may be shown. From any thread of the program; callable from a hook.

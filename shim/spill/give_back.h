@@ -27,9 +27,9 @@ struct Pace {
   int64_t stopped_ns;  // how long they may stand then, but for one piece
 };
 
-// Stops the other threads for it, and asks `fits` then. False: it answered so, they could not all be
-// stopped, the disk could not be read, or memory could not be mapped; every page then holds what it held,
-// on either side.
+// Stops the other threads for it, and asks `fits` then. False: it answered so, they could not all
+// be stopped, the disk could not be read, or memory could not be mapped; every page then holds what
+// it held, on either side.
 [[nodiscard]] bool give_back_all(Store& store, bool (*fits)() noexcept) noexcept;
 // Reads what it will copy before it stops anybody: a slow disk is waited for while the threads run.
 Returned give_back_some(Store& store, const Pace& pace) noexcept;

@@ -103,7 +103,8 @@ bool open_store() noexcept {
 
 bool has_locked_memory() noexcept {
   probe::KeyedValue locked{"VmLck:"};
-  return probe::read_keyed_once({"/proc/thread-self", "status"}, &locked, 1) != 0 || locked.value > budget::resident::kept_bytes();
+  return probe::read_keyed_once({"/proc/thread-self", "status"}, &locked, 1) != 0 ||
+         locked.value > budget::resident::kept_bytes();
 }
 
 // Giving space back waits for pages that are on their way to the disk (138 ms were seen).
@@ -117,7 +118,8 @@ void read_usage(bool in_haste) noexcept {
     if (range.state.load(kRelaxed) == Range::State::kFreed) {
       if (waits) {
         any = true;
-        if (range.freed < 0) range.freed = g_store.data_in(range.offset, range.offset + range.size());
+        if (range.freed < 0)
+          range.freed = g_store.data_in(range.offset, range.offset + range.size());
         freed += range.freed;
         return;
       }

@@ -123,8 +123,8 @@ bool Mover::move_region(const Candidate& candidate, uintptr_t from, size_t pages
   // A copy of pages that a child holds as well gives none of them back.
   const bool in_vain = set.shared * 2 > set.filled;
   uint64_t offset;
-  if (in_vain || totals_.copied + content > copy_budget_ || survey_.mappings + 2 > survey_.most_mappings ||
-      !file_offset(candidate, from, &offset)) {
+  if (in_vain || totals_.copied + content > copy_budget_ ||
+      survey_.mappings + 2 > survey_.most_mappings || !file_offset(candidate, from, &offset)) {
     totals_.scattered += empty;
     return true;
   }

@@ -61,7 +61,8 @@ bool look_at_pages(int pagemap, uintptr_t start, size_t count, bool by_content,
     // The huge zero page counts as a file's; what else is in anonymous memory is not.
     const bool plain = (entry & (kPresent | kSwapped | kGuard)) == kPresent;
     if (plain && is_own) ++exclusive;
-    const bool holds = !plain || is_own || !by_content || !is_zero(start + i * page_size, page_size);
+    const bool holds =
+        !plain || is_own || !by_content || !is_zero(start + i * page_size, page_size);
     set(out, i, holds);
     if (plain && !is_own && holds) ++out->shared;
   }

@@ -1,6 +1,6 @@
-// Which pages of a range of private anonymous memory hold nothing: absent and not swapped, or present
-// and all zero (the zero page, the rest of a huge page that holds something, a page that fork left
-// shared). Of present pages only their content proves it.
+// Which pages of a range of private anonymous memory hold nothing: absent and not swapped, or
+// present and all zero (the zero page, the rest of a huge page that holds something, a page that
+// fork left shared). Of present pages only their content proves it.
 //
 // Thread-safety: one caller at a time, while nobody writes to the range. From the raw thread only.
 #pragma once

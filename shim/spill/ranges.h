@@ -1,8 +1,8 @@
-// The malloc blocks of which something is lent, each with its part of the file: the page at address A
-// of a block lies at offset + (A - start), whether it is lent yet or not.
+// The malloc blocks of which something is lent, each with its part of the file: the page at address
+// A of a block lies at offset + (A - start), whether it is lent yet or not.
 //
-// Thread-safety: add and release from the raw thread while all others are stopped, the rest from any
-// thread. Lock-free. Callable from a hook: yes.
+// Thread-safety: add and release from the raw thread while all others are stopped, the rest from
+// any thread. Lock-free. Callable from a hook: yes.
 #pragma once
 
 #include <atomic>

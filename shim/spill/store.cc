@@ -82,7 +82,8 @@ const char* Store::open(const char* directory, Bytes cap, Bytes limit) noexcept 
 const char* Store::check(Bytes cap, Bytes limit) noexcept {
   Bytes free;
   uint64_t type;
-  if (!free_space(fd_, &free, &type) || !is_local_disk(type)) return "its folder is not on a local disk";
+  if (!free_space(fd_, &free, &type) || !is_local_disk(type))
+    return "its folder is not on a local disk";
   const Bytes computed = std::min({kLargestDefault, limit, free / 4});
   cap_ = cap < 0 ? computed : cap;
   if (free < kLeastRoom) return "the disk is nearly full";

@@ -1,7 +1,7 @@
 // The sparse unlinked file on a real disk that takes lent pages.
 //
-// Thread-safety: one caller, the raw thread, in whose descriptor table the file is: the program never
-// sees its number. Mappings keep the file alive without it. Allocates nothing.
+// Thread-safety: one caller, the raw thread, in whose descriptor table the file is: the program
+// never sees its number. Mappings keep the file alive without it. Allocates nothing.
 #pragma once
 
 #include <cstddef>
@@ -16,9 +16,9 @@ using budget::Bytes;
 
 class Store {
  public:
-  // Makes the file in `directory` and tries it. "", or what is wrong with the place: not a local disk,
-  // not writable, too little room. `cap`: --spill-limit, -1 for the least of 2 GiB, `limit`, and a
-  // quarter of the free space.
+  // Makes the file in `directory` and tries it. "", or what is wrong with the place: not a local
+  // disk, not writable, too little room. `cap`: --spill-limit, -1 for the least of 2 GiB, `limit`,
+  // and a quarter of the free space.
   const char* open(const char* directory, Bytes cap, Bytes limit) noexcept;
   // The descriptor is still there (the raw thread may have been replaced by another).
   bool is_open() noexcept;

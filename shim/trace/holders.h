@@ -26,8 +26,8 @@ struct Holders {
 Holders largest_holders(int64_t now_ns, const probe::Residency* pages, record::HolderRecord* out,
                         uint32_t capacity) noexcept;
 
-// Notes that at the sites between refusals, for who reads the session meanwhile: looks at the pages of a few
-// dozen blocks. Callable from the raw thread.
+// Notes that at the sites between refusals, for who reads the session meanwhile: looks at the pages
+// of a few dozen blocks. Callable from the raw thread.
 void note_untouched(int64_t now_ns, const probe::Residency& pages) noexcept;
 
 // Once at start. Not needed in a forked child.

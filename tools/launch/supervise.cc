@@ -68,7 +68,8 @@ int wait_for_start(int fd) {
 
 Passed passed_of(const siginfo_t& info) {
   Passed passed{info.si_signo, 0, ""};
-  if (info.si_code != SI_USER && info.si_code != SI_QUEUE && info.si_code != SI_TKILL) return passed;
+  if (info.si_code != SI_USER && info.si_code != SI_QUEUE && info.si_code != SI_TKILL)
+    return passed;
   passed.sender = info.si_pid;
   std::ifstream name("/proc/" + std::to_string(info.si_pid) + "/comm");
   std::getline(name, passed.name);

@@ -18,9 +18,9 @@ struct Death {
   verdict::Verdict verdict;
   std::string what;                   // "was killed", "crashed"
   std::string cause;                  // in a sentence or two
-  std::string cause_without_paths;    // for a notebook, and where nothing of the machine may be told
+  std::string cause_without_paths;  // for a notebook, and where nothing of the machine may be told
   bool is_about_memory = true;
-  std::vector<std::string> more;      // then: why it was not prevented, how it grew, what was largest
+  std::vector<std::string> more;  // then: why it was not prevented, how it grew, what was largest
   std::vector<std::string> evidence;  // what the verdict rests on
   int64_t at_realtime_ns = 0;         // when it was seen last
 

@@ -1,5 +1,5 @@
-// What is shown of a kernel that died, with the first cell of the one that replaces it: what it died
-// of and in which cell, how memory moved, who held it, and what would fit.
+// What is shown of a kernel that died, with the first cell of the one that replaces it: what it
+// died of and in which cell, how memory moved, who held it, and what would fit.
 //
 // Thread-safety: none needed, the command has one thread.
 #pragma once

@@ -25,7 +25,8 @@ bool is_unexplained(const record::FlightHeader& header) {
 int64_t newest_event_ns(const record::FlightHeader& header, const record::Flight& flight) {
   int64_t at_ns = INT64_MIN;
   if (!flight.refusals().empty()) at_ns = flight.refusals().back()->at_realtime_ns;
-  if (is_unexplained(header)) at_ns = std::max(at_ns, realtime_of(header, header.last_sample_ns.load()));
+  if (is_unexplained(header))
+    at_ns = std::max(at_ns, realtime_of(header, header.last_sample_ns.load()));
   return at_ns;
 }
 

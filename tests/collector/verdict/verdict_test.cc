@@ -62,7 +62,8 @@ Makes counted(probe::LimitKind kind, Grown leaf, std::optional<Grown> parent = {
   };
 }
 
-// It ended with that status, or nobody saw with which; one more kill was counted at its limit, or none.
+// It ended with that status, or nobody saw with which; one more kill was counted at its limit, or
+// none.
 Makes ended(std::optional<int> status, record::EndState state, bool kill_counted = false) {
   return [=] {
     Evidence e = killed();
@@ -170,7 +171,8 @@ const Row kStatus[] = {
      Kind::kGroupLimit, Kind::kSomebody, Confidence::kNone, 0},
     {"a fault, though the kernel killed another process", ended(SIGSEGV, kRunning, true),
      Kind::kCrashed, Kind::kUnknown, Confidence::kCertain, -1},
-    {"SIGTERM", ended(SIGTERM, kRunning), Kind::kSomebody, Kind::kUnknown, Confidence::kCertain, -1},
+    {"SIGTERM", ended(SIGTERM, kRunning), Kind::kSomebody, Kind::kUnknown, Confidence::kCertain,
+     -1},
     {"an exit status", ended(3 << 8, kRunning), Kind::kClean, Kind::kUnknown, Confidence::kCertain,
      -1},
     {"exit was reached, and nobody saw how it ended", ended({}, record::EndState::kClean),

@@ -72,15 +72,17 @@ TEST(Words, OfAnEndByTheGuard) {
   evidence.ended_by_guard = true;
   evidence.ended_because = "--overcommit refuse";
   EXPECT_EQ(what_happened(evidence, judge(evidence)), "was ended by oomguard");
-  EXPECT_EQ(cause(evidence, judge(evidence)),
-            "oomguard ended it before the kernel would have killed it for want of memory (limit 32.0 "
-            "GiB, last seen 31.9 GiB in use): no exception could be raised in time; --overcommit "
-            "refuse.");
+  EXPECT_EQ(
+      cause(evidence, judge(evidence)),
+      "oomguard ended it before the kernel would have killed it for want of memory (limit 32.0 "
+      "GiB, last seen 31.9 GiB in use): no exception could be raised in time; --overcommit "
+      "refuse.");
   evidence.ended_by_option = true;
   evidence.ended_because = "--on-limit exit";
-  EXPECT_EQ(cause(evidence, judge(evidence)),
-            "oomguard ended it before the kernel would have killed it for want of memory (limit 32.0 "
-            "GiB, last seen 31.9 GiB in use), as --on-limit exit asks for.");
+  EXPECT_EQ(
+      cause(evidence, judge(evidence)),
+      "oomguard ended it before the kernel would have killed it for want of memory (limit 32.0 "
+      "GiB, last seen 31.9 GiB in use), as --on-limit exit asks for.");
 }
 
 TEST(Words, OfAFault) {

@@ -148,7 +148,8 @@ TEST(EscalationTest, WhatIsNotFilledYetIsLentWhereItAndOneLookWouldTakeAll) {
   seen.reserve = 24 * kMiB;
   seen.lendable = true;
   seen.per_look = 20 * kMiB;
-  EXPECT_TRUE(nothing(next_steps(seen))) << "all that was granted is filled: the gate judges what comes";
+  EXPECT_TRUE(nothing(next_steps(seen)))
+      << "all that was granted is filled: the gate judges what comes";
   seen.in_flight = 6 * kMiB;
   EXPECT_TRUE(next_steps(seen).lend && next_steps(seen).lend_empty);
   EXPECT_FALSE(next_steps(seen).alarm || next_steps(seen).end);

@@ -1,4 +1,5 @@
-// Admission beside what was granted before: blocks that are recorded, what others are filling or ask for.
+// Admission beside what was granted before: blocks that are recorded, what others are filling or
+// ask for.
 #include <thread>
 
 #include "shim/budget/ledger.h"

@@ -63,7 +63,8 @@ inline void write_file(const std::string& path, const std::string& content) {
 
 // ThreadSanitizer keeps shadow memory and puts its own functions before libc's.
 #if defined(__SANITIZE_THREAD__)
-#define OOMGUARD_SKIP_UNDER_TSAN() GTEST_SKIP() << "ThreadSanitizer's own memory and hooks count too"
+#define OOMGUARD_SKIP_UNDER_TSAN() \
+  GTEST_SKIP() << "ThreadSanitizer's own memory and hooks count too"
 #else
 #define OOMGUARD_SKIP_UNDER_TSAN() static_cast<void>(0)
 #endif
