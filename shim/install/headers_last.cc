@@ -1,4 +1,4 @@
-// Last step of installing liboomguard.so: moves the table of program headers to the end of the file.
+// Last step of installing liboomguard.so: its program headers are moved to the end of the file.
 //
 // The dynamic linker maps what the program headers name without a look at the file's size, so that
 // a file that was cut off (a full disk, an interrupted copy) ends the process by SIGBUS before any
