@@ -71,6 +71,18 @@ def test_it_names_the_cell_the_line_and_what_would_fit(build, tool, sessions, tm
     assert tool("report", "--replaced-by", CONNECTION).returncode == 1, "it is told once"
 
 
+def test_a_run_that_died_while_it_loaded_a_checkpoint_ends_with_what_would_fit(build, tool, sessions, tmp_path):
+    path = report_file.write(build, tmp_path, 40, 600, "died")
+    os.chmod(path, 0o600)
+    program = 'cp -p "$0" "$1/$(date +%s)-$$.flight"; kill -9 $$'
+    done = tool("run", "--", "sh", "-c", program, path, sessions)
+    assert done.returncode == 137, done
+    lines = done.stderr.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("Checkpoint llama-19b: 36.0 GiB"))
+    assert lines[at + 1].startswith("Fits:  dtype=torch.bfloat16: ~"), done
+    assert lines[at + 2].startswith("Not:   ") and lines[at + 3].startswith("More: oomguard report"), done
+
+
 def put(build, folder, sessions, how="died"):
     path = report_file.write(build, folder, 40, 600, how, name="%d-2147480000" % time.time())
     os.chmod(path, 0o600)

@@ -11,6 +11,7 @@
 #include "collector/record/kill_counts.h"
 #include "collector/record/sessions.h"
 #include "tools/report/death.h"
+#include "tools/report/fits.h"
 #include "tools/report/page_text.h"
 #include "tools/report/panel.h"
 #include "tools/report/pod.h"
@@ -37,13 +38,14 @@ record::Ending ending_of(const Ended& ended) {
   return ending;
 }
 
-void say(const std::string& name, pid_t pid, const Death& death, const std::string& session) {
+void say(const std::string& name, pid_t pid, const Death& death, const record::Flight* flight) {
   std::string text = "oomguard: " + shortened(shown(name), kLongestCommand, true) + " (process " +
                      std::to_string(pid) + ") " + death.what + " at " +
                      time_of_day(death.at_realtime_ns) + ".\n" + shown(death.cause) + "\n";
   for (const std::string& line : death.more) text += shown(line) + "\n";
-  if (!session.empty()) {
-    text += "More: oomguard report " + std::filesystem::path(session).stem().string() + "\n";
+  if (flight != nullptr) {
+    for (const std::string& line : told_of_checkpoint(*flight, death)) text += line + "\n";
+    text += "More: oomguard report " + std::filesystem::path(flight->path()).stem().string() + "\n";
   }
   fputs(text.c_str(), stderr);
 }
@@ -91,7 +93,8 @@ void PostMortem::explain(const std::string& program, const Ended& ended,
       flight ? explain_end(*flight, ending, seen_.get()) : explain_end(seen_.get(), ending);
   if (was_asked_for(ended) || ended_by_refusal_ || !death.is_to_explain()) return;
   const bool named = flight && flight->header().command[0] != '\0';
-  say(named ? flight->header().command : program, ended.pid, death, flight ? session : "");
+  say(named ? flight->header().command : program, ended.pid, death,
+      flight ? &*flight : nullptr);
   put_in_termination_log("oomguard: " + shown(std::filesystem::path(program).filename().string()) +
                          " " + death.what + ". " + shown(death.cause_without_paths) + "\n");
 }

@@ -179,6 +179,19 @@ std::vector<std::string> advice_of(const Fit& fit) {
   return lines;
 }
 
+std::vector<std::string> told_of_checkpoint(const record::Flight& flight, const Death& death) {
+  if (!death.is_about_memory) return {};
+  for (const Fit& fit : what_would_fit(flight)) {
+    std::vector<std::string> lines = advice_of(fit);
+    if (lines.empty()) continue;
+    const std::string name = fs::path(fit.folder).filename().string();
+    lines.insert(lines.begin(), "Checkpoint " + shown(name) + ": " + amount(fit.size_bytes) +
+                                    ", and room for " + amount(fit.room_bytes) + ".");
+    return lines;
+  }
+  return {};
+}
+
 std::string report_fits(const record::Flight& flight) {
   for (const Fit& fit : what_would_fit(flight)) {
     std::string text;

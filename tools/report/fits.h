@@ -16,4 +16,8 @@ std::vector<Fit> what_would_fit(const record::Flight& flight);
 // with their arguments, and what does not. Empty where all of them fit, or nothing limits.
 std::vector<std::string> advice_of(const Fit& fit);
 
+// What is told of a death for want of memory while a checkpoint was open: its name, its size and the
+// room, then the advice. Empty where there is none.
+std::vector<std::string> told_of_checkpoint(const record::Flight& flight, const Death& death);
+
 }  // namespace oomguard::tools

@@ -58,19 +58,6 @@ std::string top_line(const record::Flight& flight, const record::PythonFrame& fr
   return "At: " + line_name(flight, top) + (source.empty() ? "" : ": " + source);
 }
 
-// Of the checkpoint that was open lately, unless all of it would have fit in whatever way.
-void put_fits(const record::Flight& flight, std::vector<std::string>* lines) {
-  for (const Fit& fit : what_would_fit(flight)) {
-    const std::vector<std::string> advice = advice_of(fit);
-    if (advice.empty()) continue;
-    const std::string name = std::filesystem::path(fit.folder).filename().string();
-    lines->push_back("Checkpoint " + shown(name) + ": " + amount(fit.size_bytes) +
-                     ", and room for " + amount(fit.room_bytes) + ".");
-    lines->insert(lines->end(), advice.begin(), advice.end());
-    return;
-  }
-}
-
 Words words_of(const record::Flight& flight, const Death& death) {
   const record::FlightHeader& header = flight.header();
   const uint32_t cell = header.cell.load();
@@ -95,7 +82,7 @@ Words words_of(const record::Flight& flight, const Death& death) {
     }
   }
   for (const std::string& one : death.more) words.more.push_back(shown(one));
-  if (death.is_about_memory) put_fits(flight, &words.more);
+  for (const std::string& one : told_of_checkpoint(flight, death)) words.more.push_back(one);
   words.more.push_back("Its variables are lost; files are untouched.");
   words.more.push_back("More: oomguard report " +
                        std::filesystem::path(flight.path()).stem().string());
