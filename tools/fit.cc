@@ -1,8 +1,11 @@
 // `oomguard fit`: what loading a checkpoint takes, for each way of doing it, and which ways fit.
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 
 #include "collector/fit/predict.h"
+#include "collector/fit/source.h"
 #include "collector/probe/probe.h"
 #include "tools/command/exit_status.h"
 #include "tools/command/option_flags.h"
@@ -12,6 +15,8 @@
 
 namespace oomguard::tools {
 namespace {
+
+namespace fs = std::filesystem;
 
 struct FitArguments {
   std::string model;
@@ -34,6 +39,39 @@ Result<int64_t> room_now() {
     return Error{"no limit of this process can be read; give one with --limit", kFailed};
   }
   return probe::headroom(reading, settings->swap_share_permille).bytes;
+}
+
+std::string variable(const char* name) {
+  const char* value = getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// Where the hub's client keeps models (huggingface_hub's constants).
+fs::path hub_cache() {
+  if (const std::string path = variable("HF_HUB_CACHE"); !path.empty()) return path;
+  if (const std::string path = variable("HF_HOME"); !path.empty()) return fs::path(path) / "hub";
+  const std::string cache = variable("XDG_CACHE_HOME");
+  return (cache.empty() ? fs::path(variable("HOME")) / ".cache" : fs::path(cache)) /
+         "huggingface/hub";
+}
+
+// The folder of a model that is named as on the hub and is in its cache; else `name` itself.
+std::string model_path(const std::string& name) {
+  std::error_code error;
+  const size_t slash = name.find('/');
+  if (fs::exists(name, error) || slash == 0 || slash == std::string::npos ||
+      name.find('/', slash + 1) != std::string::npos) {
+    return name;
+  }
+  const fs::path model =
+      hub_cache() / ("models--" + name.substr(0, slash) + "--" + name.substr(slash + 1));
+  const auto main = fit::Source::open(model / "refs" / "main");
+  std::string revision;
+  if (!main || !main->read_all(256, &revision)) return name;
+  while (!revision.empty() && revision.back() == '\n') revision.pop_back();
+  const fs::path snapshot = model / "snapshots" / revision;
+  const bool plain = revision.find('/') == std::string::npos && fs::is_directory(snapshot, error);
+  return plain ? snapshot.string() : name;
 }
 
 Result<int64_t> size_of(const char* option, const std::string& text) {
@@ -60,7 +98,7 @@ Result<int> show_fit(const FitArguments& arguments) {
   }
   page.room.host =
       page.left == INT64_MAX ? INT64_MAX : std::max<int64_t>(page.left - fit::kImports, 0);
-  auto checkpoint = fit::open_checkpoint(arguments.model);
+  auto checkpoint = fit::open_checkpoint(model_path(arguments.model));
   if (!checkpoint) return checkpoint.error();
   page.checkpoint = std::move(*checkpoint);
   page.outcomes = fit::predict(page.checkpoint, page.room, page.train);
@@ -74,13 +112,12 @@ Verb add_fit(CLI::App& parent) {
   auto* app = parent.add_subcommand(
       "fit", "Predict what loading a model takes, for each way of loading it, and what fits");
   app->footer(
-      "MODEL is a folder of transformers or diffusers, a .safetensors, .bin, .pt or .gguf file, "
-      "or\n"
-      "an index.json. Only the headers of its files are read. What leaves less than 64 MiB does "
-      "not\n"
-      "fit. Formulas and how far they were checked: docs/fit.md");
+      "MODEL is a folder of transformers or diffusers, a .safetensors, .bin, .pt or .gguf file, an\n"
+      "index.json, or the name of a model in the hub's cache (org/name). Only the headers of its\n"
+      "files are read. What leaves less than 64 MiB does not fit. Formulas and how far they were\n"
+      "checked: docs/fit.md");
   auto arguments = std::make_shared<FitArguments>();
-  app->add_option("model", arguments->model, "The model's folder or file")
+  app->add_option("model", arguments->model, "The model's folder, file or name")
       ->option_text("MODEL")
       ->required();
   app->add_option("--limit", arguments->limit,

@@ -116,3 +116,17 @@ def test_a_pipeline_shows_its_components(tool, tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
     assert "  transformer: 4.3 B parameters, bfloat16 8.0 GiB" in result.stdout
     assert result.stdout.splitlines()[-1].strip() == "pipe.enable_model_cpu_offload()"
+
+
+def test_a_model_of_the_hubs_cache_is_found_by_its_name(tool, model, tmp_path):
+    cached = tmp_path / "hub" / "models--org--name"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("1f2e")
+    (cached / "snapshots").mkdir()
+    model.rename(cached / "snapshots" / "1f2e")
+    result = tool("fit", "org/name", "--limit", "6G", env={"HF_HOME": str(tmp_path)})
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(str(cached / "snapshots" / "1f2e"))
+    (cached / "refs" / "main").write_text("../../..")
+    result = tool("fit", "org/name", env={"HF_HOME": str(tmp_path)})
+    assert result.returncode == 1 and "org/name: No such file" in result.stderr
