@@ -123,6 +123,7 @@ Situation Escalation::see(const Look& look) noexcept {
   seen.small_line = gate.lines_now().small;
   seen.counters_lag = Bytes{gate.cpus()} * 256 * 1024;
   seen.per_look = look.per_look();
+  seen.per_late_look = look.tide.grown_in(look.pause_ns + 2 * look.slip_ns);
   seen.per_delivery = look.tide.grown_in(kDeliveryNs);
   if (seen.headroom >= kOffBottom) at_bottom_since_ns_ = 0;
   else if (at_bottom_since_ns_ == 0 && seen.headroom < kBottomLine)

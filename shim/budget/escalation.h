@@ -18,6 +18,7 @@ struct Situation {
   Bytes small_line = 0;
   Bytes counters_lag = 0;  // of the kernel's counters
   Bytes per_look = 0;      // what may grow until the next look has ended
+  Bytes per_late_look = 0;  // the same where that is twice as late as looks were lately
   Bytes per_delivery = 0;  // what may grow until an exception has reached its thread
   bool ours = false;       // this process is the one that grows, of several the one to act
   bool growing = false;    // it grows, whether the others do more or not
@@ -71,12 +72,14 @@ constexpr Bytes last_line(const Situation& seen) {
   return end_line(seen) + std::clamp<Bytes>(seen.per_look, 8 * kMiB, 64 * kMiB);
 }
 // The same where it grows so fast that a late look on a busy machine is the kernel's reason to
-// kill.
+// kill. With next to nothing left afterwards what the file system takes for what is lent would be.
 constexpr Bytes lending_line(const Situation& seen) {
-  return std::max(last_line(seen), end_line(seen) + std::min(seen.per_delivery, 128 * kMiB));
+  const Bytes late = std::clamp<Bytes>(seen.per_late_look - seen.per_look, 0, 96 * kMiB);
+  return std::max(last_line(seen),
+                  end_line(seen) + late + std::min(seen.per_delivery, 128 * kMiB));
 }
 // No line but those of the reserve lies further away.
-inline constexpr Bytes kFarthestLine = 192 * kMiB;
+inline constexpr Bytes kFarthestLine = 288 * kMiB;
 // Where growth through the gate should have got its refusal.
 constexpr Bytes gated_line(const Situation& seen) {
   return std::max<Bytes>(0, seen.small_line - kMiB);

@@ -52,6 +52,8 @@ TEST(EscalationTest, LinesLieInOrder) {
       EXPECT_LE(last_line(seen), early_line(seen));
       EXPECT_GE(last_line(seen) - end_line(seen), 8 * kMiB) << "room for an exception";
       EXPECT_LE(early_line(seen), kFarthestLine) << "however fast it grows";
+      seen.per_late_look = seen.per_delivery = kGiB;
+      EXPECT_LE(lending_line(seen), kFarthestLine);
     }
   }
 }
@@ -198,6 +200,10 @@ TEST(EscalationTest, FastGrowthIsLentEarlier) {
   fast.per_delivery = 100 * kMiB;
   EXPECT_TRUE(next_steps(fast).lend);
   EXPECT_FALSE(next_steps(fast).alarm);
+  fast.headroom = 140 * kMiB;
+  EXPECT_FALSE(next_steps(fast).lend);
+  fast.per_late_look = 80 * kMiB;
+  EXPECT_TRUE(next_steps(fast).lend) << "where looks are late";
 }
 
 TEST(EscalationTest, WherePagesCanBeLentNothingHappensBeforeTheLastMoment) {
