@@ -112,9 +112,9 @@ Verb add_fit(CLI::App& parent) {
   auto* app = parent.add_subcommand(
       "fit", "Predict what loading a model takes, for each way of loading it, and what fits");
   app->footer(
-      "MODEL is a folder of transformers or diffusers, a .safetensors, .bin, .pt or .gguf file, an\n"
-      "index.json, or the name of a model in the hub's cache (org/name). Only the headers of its\n"
-      "files are read. What leaves less than 64 MiB does not fit. Formulas and how far they were\n"
+      "MODEL is a folder of transformers or diffusers, a .safetensors, .bin, .pt or .gguf file,\n"
+      "an index.json, or the name of a model in the hub's cache (org/name). Only the headers of\n"
+      "its files are read. What leaves less than 64 MiB does not fit. Formulas and how far they were\n"
       "checked: docs/fit.md");
   auto arguments = std::make_shared<FitArguments>();
   app->add_option("model", arguments->model, "The model's folder, file or name")

@@ -14,10 +14,11 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr size_t kMostConfig = size_t{16} << 20;
-constexpr size_t kMostIndex = size_t{128} << 20;
+constexpr size_t kMostIndex = size_t{64} << 20;
 constexpr size_t kMostFiles = 4096;
 constexpr size_t kMostEntries = 10000;  // of a folder that is looked through
 constexpr int kMostDepth = 64;
+constexpr size_t kMostValues = 2'000'000;
 
 // An object; a missing file is none, and no error.
 Result<Json> read_json(const fs::path& path, size_t most) {
@@ -28,14 +29,16 @@ Result<Json> read_json(const fs::path& path, size_t most) {
   std::string text;
   if (!source->read_all(most, &text)) return source->wrong("too large, or cannot be read");
   bool too_deep = false;
+  size_t values = 0;  // and keys
   Json json = Json::parse(
       text,
       [&](int depth, Json::parse_event_t, Json&) {
         too_deep = too_deep || depth > kMostDepth;
-        return !too_deep;
+        return !too_deep && ++values <= kMostValues;  // else it is parsed, and not kept
       },
       false);
   if (too_deep) return source->wrong("nested too deep");
+  if (values > kMostValues) return source->wrong("more than a million values");
   if (!json.is_object()) return source->wrong("no JSON object");
   return json;
 }

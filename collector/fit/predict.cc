@@ -91,7 +91,8 @@ void put_cuda(const Way& way, const Weights& weights, Need* need) {
   need->anonymous = plus(need->anonymous, std::min(times(made, threads), weights.made));
   need->mapped = plus(need->mapped, weights.files);
   // Experts are merged, and weights quantized, on the GPU.
-  const int64_t step = way.bits != 0 ? plus(weights.largest, weights.merge_step) : weights.merge_step;
+  const int64_t step =
+      way.bits != 0 ? plus(weights.largest, weights.merge_step) : weights.merge_step;
   need->gpus[0] = plus(need->gpus[0], plus(weights.all(), step));
 }
 

@@ -53,6 +53,9 @@ TEST_F(Folders, AnIndexThatLiesIsNamed) {
   EXPECT_NE(index(R"({"weight_map":{"w":"b.safetensors"}})").find("No such file"),
             std::string::npos);
   EXPECT_NE(index(R"({"weight_map":3})").find("no weight_map"), std::string::npos);
+  std::string many = "{\"weight_map\":[0";
+  for (int i = 0; i < 2'000'000; ++i) many += ",0";
+  EXPECT_NE(index((many + "]}").c_str()).find("more than a million values"), std::string::npos);
   EXPECT_NE(index(std::string(1000, '[').c_str()).find("nested too deep"), std::string::npos);
 }
 
