@@ -114,8 +114,8 @@ Verb add_fit(CLI::App& parent) {
   app->footer(
       "MODEL is a folder of transformers or diffusers, a .safetensors, .bin, .pt or .gguf file,\n"
       "an index.json, or the name of a model in the hub's cache (org/name). Only the headers of\n"
-      "its files are read. What leaves less than 64 MiB does not fit. Formulas and how far they were\n"
-      "checked: docs/fit.md");
+      "its files are read. What leaves less than 64 MiB does not fit. Formulas and how far they\n"
+      "were checked: docs/fit.md");
   auto arguments = std::make_shared<FitArguments>();
   app->add_option("model", arguments->model, "The model's folder, file or name")
       ->option_text("MODEL")
