@@ -161,7 +161,7 @@ void Ledger::unmap(uintptr_t address, size_t size) noexcept {
 bool Ledger::is_active(size_t slot, int64_t now_ns) noexcept {
   const Entry& entry = entries_[slot];
   const int64_t since_ns = now_ns - young_ns_.load(kRelaxed);
-  if (entry.born_ns.load(kRelaxed) > since_ns || entry.moved_ns.load(kRelaxed) > since_ns) return true;
+  if (std::max(entry.born_ns.load(kRelaxed), entry.moved_ns.load(kRelaxed)) > since_ns) return true;
   set(active_, slot, false);
   // Another block may have taken the slot meanwhile: what it says of itself now is what counts.
   if (entry.born_ns.load(kRelaxed) <= since_ns) return false;

@@ -63,8 +63,8 @@ class Ledger {
   // The same of all blocks, after a look at those that were not looked at for a while.
   int64_t untouched(int64_t now_ns, const probe::Residency& residency) noexcept;
 
-  // How late the watchdog's own sleep ends: threads of a busy machine have no turn for that long, too, and
-  // what they were granted counts as being filled for longer. From the raw thread.
+  // How late the watchdog's own sleep ends: threads of a busy machine have no turn for that long,
+  // too, and what they were granted counts as being filled for longer. From the raw thread.
   void set_slip(int64_t slip_ns) noexcept {
     young_ns_.store(kYoungNs + 4 * slip_ns, std::memory_order_relaxed);
   }

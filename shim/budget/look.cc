@@ -14,9 +14,9 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kRefreshNs = 500 * kMs;
-// Where nothing is left, and another's victim is on its way out (out of the list of processes, its pages
-// not yet uncharged), opening a file found the next one: seen in 3 of 120 runs beside an unguarded process
-// that died of its growth.
+// Where nothing is left, and another's victim is on its way out (out of the list of processes, its
+// pages not yet uncharged), opening a file found the next one: seen in 3 of 120 runs beside an
+// unguarded process that died of its growth.
 constexpr int64_t kLongestPutOffNs = 5000 * kMs;
 constexpr int64_t kTextNs = 2000 * kMs;
 constexpr int64_t kKillersNs = 30'000 * kMs;
@@ -103,7 +103,8 @@ void read_growth(Look* look) {
   const Bytes under = std::max<Bytes>(0, line - look->headroom);
   if (tree::may_share_pages()) look->copies.update(tree::faulted_bytes(), memory, needed(*look));
   look->tide.update(memory + gate.file_growth() + look->copies.total(), needed(*look),
-                    gate.granted_total() + look->returned, is_short, under, look->in_flight, look->now_ns);
+                    gate.granted_total() + look->returned, is_short, under, look->in_flight,
+                    look->now_ns);
   if (look->tide.moved()) look->moved_ns = look->now_ns;
   if (!look->tide.still()) look->quiet_ns = look->now_ns;
   if (near(look->headroom) && look->tide.moved()) {
@@ -140,8 +141,8 @@ void set_in_file(Bytes bytes) noexcept {
 Bytes headroom_now() noexcept {
   probe::Reading reading;
   probe::Headroom headroom;
-  const bool known = gate.look_through(g_probe, g_residency, probe::Depth::kFull, sys::monotonic_ns(),
-                                       &reading, &headroom);
+  const bool known = gate.look_through(g_probe, g_residency, probe::Depth::kFull,
+                                       sys::monotonic_ns(), &reading, &headroom);
   return known ? headroom.bytes : kNoLimit;
 }
 

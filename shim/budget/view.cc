@@ -11,12 +11,14 @@ namespace oomguard::budget {
 
 bool current_view(probe::MemoryView* out) noexcept {
   if (gate.mode() != Gate::Mode::kOn || gate.values().view == options::View::kHost) return false;
-  if (thread_state.sees_host != 0 || thread_state.in_slow_path != 0 || on_signal_stack()) return false;
+  const ThreadState& thread = thread_state;
+  if (thread.sees_host != 0 || thread.in_slow_path != 0 || on_signal_stack()) return false;
   const SlowPathScope scope;
   const int64_t now_ns = program_now_ns();
   probe::Reading reading;
   probe::Headroom headroom;
-  if (!gate.owns_descriptors() || !gate.look(probe::Depth::kFull, now_ns, &reading, &headroom)) return false;
+  if (!gate.owns_descriptors()) return false;
+  if (!gate.look(probe::Depth::kFull, now_ns, &reading, &headroom)) return false;
   const GroupTable::Others others = group_table.others(now_ns, 0);
   const Bytes in_flight = ledger.in_flight(current_thread_id(), now_ns, gate.residency) + gate.pending() +
                           others.in_flight + others.pending;
