@@ -9,10 +9,10 @@
 
 namespace oomguard::budget {
 
-bool current_view(probe::MemoryView* out) noexcept {
-  if (gate.mode() != Gate::Mode::kOn || gate.values().view == options::View::kHost) return false;
-  const ThreadState& thread = thread_state;
-  if (thread.sees_host != 0 || thread.in_slow_path != 0 || on_signal_stack()) return false;
+namespace {
+
+// Apart, so that a handler on a small stack of its own is not taken over it.
+[[gnu::noinline]] bool look(probe::MemoryView* out) noexcept {
   const SlowPathScope scope;
   const int64_t now_ns = program_now_ns();
   probe::Reading reading;
@@ -24,6 +24,15 @@ bool current_view(probe::MemoryView* out) noexcept {
                           others.in_flight + others.pending;
   const Bytes machine_total = gate.probe.state().mem_total.load(std::memory_order_relaxed);
   return probe::view_of(reading, machine_total, gate.reserve() + in_flight, gate.swap_share(), out);
+}
+
+}  // namespace
+
+bool current_view(probe::MemoryView* out) noexcept {
+  const ThreadState& thread = thread_state;
+  if (gate.mode() != Gate::Mode::kOn || gate.values().view == options::View::kHost) return false;
+  if (thread.sees_host != 0 || thread.in_slow_path != 0 || on_signal_stack()) return false;
+  return look(out);
 }
 
 }  // namespace oomguard::budget

@@ -128,6 +128,21 @@ ssize_t early_pread(int fd, void* data, size_t size, off64_t offset) {
   return answer<ssize_t>(sys::pread(fd, data, size, offset));
 }
 
+int early_open_2(const char* path, int flags) { return early_open(path, flags, mode_t{0}); }
+int early_openat_2(int folder, const char* path, int flags) {
+  return early_openat(folder, path, flags, mode_t{0});
+}
+int early_sysinfo(struct sysinfo* info) noexcept {
+  return answer<int>(sys::call(SYS_sysinfo, sys::as_arg(info)));
+}
+long early_phys_pages() noexcept { return __sysconf(_SC_PHYS_PAGES); }
+long early_avphys_pages() noexcept { return __sysconf(_SC_AVPHYS_PAGES); }
+// Streams need memory. Nobody can have one yet.
+FILE* early_fopen(const char*, const char*) {
+  errno = ENOMEM;
+  return nullptr;
+}
+
 constexpr Real kUnresolved = [] {
   Real table{};
   table.malloc = early_malloc;
@@ -147,6 +162,12 @@ constexpr Real kUnresolved = [] {
   table.lseek64 = early_lseek;
   table.pread64 = early_pread;
   table.sysconf = __sysconf;
+  table.__open_2 = table.__open64_2 = early_open_2;
+  table.__openat_2 = table.__openat64_2 = early_openat_2;
+  table.sysinfo = early_sysinfo;
+  table.get_phys_pages = early_phys_pages;
+  table.get_avphys_pages = early_avphys_pages;
+  table.fopen = table.fopen64 = early_fopen;
   return table;
 }();
 

@@ -164,6 +164,17 @@ OOMGUARD_EXPORT ssize_t pread64(int fd, void* data, size_t size, off64_t offset)
   return real.pread64(fd, data, size, sought(fd, offset));
 }
 
+OOMGUARD_EXPORT ssize_t __pread_chk(int fd, void* data, size_t size, off_t offset, size_t room) {
+  ensure_resolved();
+  return real.__pread64_chk(fd, data, size, sought(fd, offset), room);
+}
+
+OOMGUARD_EXPORT ssize_t __pread64_chk(int fd, void* data, size_t size, off64_t offset,
+                                      size_t room) {
+  ensure_resolved();
+  return real.__pread64_chk(fd, data, size, sought(fd, offset), room);
+}
+
 OOMGUARD_EXPORT void rewind(FILE* stream) {
   ensure_resolved();
   real.rewind(stream);

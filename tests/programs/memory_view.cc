@@ -19,6 +19,8 @@ extern "C" int __open_2(const char* path, int flags);
 extern "C" int __open64_2(const char* path, int flags);
 extern "C" int __openat_2(int folder, const char* path, int flags);
 extern "C" int __openat64_2(int folder, const char* path, int flags);
+extern "C" ssize_t __pread_chk(int fd, void* data, size_t size, off_t offset, size_t room);
+extern "C" ssize_t __pread64_chk(int fd, void* data, size_t size, off64_t offset, size_t room);
 
 namespace {
 
@@ -103,6 +105,9 @@ void read_again() {
   char text[4096] = {};
   EXPECT(pread(fd, text, sizeof text - 1, 0) > 0);
   show("pread, filled", text);
+  memset(text, 0, sizeof text);
+  EXPECT(__pread_chk(fd, text, sizeof text - 1, 0, sizeof text) > 0);
+  show("__pread_chk, filled", text);
   rewind(stream);
   show("rewind, filled", all_of(stream));
   EXPECT(fseeko(stream, 0, SEEK_SET) == 0);
@@ -114,6 +119,9 @@ void read_again() {
   memset(text, 0, sizeof text);
   EXPECT(pread64(fd, text, sizeof text - 1, 0) > 0);
   show("pread64", text);
+  memset(text, 0, sizeof text);
+  EXPECT(__pread64_chk(fd, text, sizeof text - 1, 0, sizeof text) > 0);
+  show("__pread64_chk", text);
   EXPECT(fseek(stream, 0, SEEK_SET) == 0);
   show("fseek", all_of(stream));
   EXPECT(fseeko64(stream, 0, SEEK_SET) == 0);

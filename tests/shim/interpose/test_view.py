@@ -32,7 +32,7 @@ def machine_kib():
 
 def test_every_spelling_shows_the_budget(seen, session_files):
     found, done = seen(OOMGUARD_BUDGET="200M")
-    assert len(found) == 30, done
+    assert len(found) == 32, done
     assert {total for total, _ in found.values()} == {BUDGET_KIB}, done
     reserve_kib = 24 << 10
     for name, (_, available) in found.items():
