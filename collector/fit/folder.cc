@@ -3,6 +3,7 @@
 #include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "collector/fit/files.h"
@@ -129,40 +130,54 @@ std::vector<std::string> names_in(const fs::path& folder) {
   return names;
 }
 
-// The weights of one model, as its library chooses among them: safetensors before torch's files, no
-// variant before a variant ("model.fp16.safetensors").
+// "fp16" where `name` is that variant of the weights STEM.ENDING, or of their index, "" where it is
+// those; none for another name.
+std::optional<std::string> variant_of(const std::string& name, const std::string& stem,
+                                      const std::string& ending) {
+  if (!name.starts_with(stem + ".")) return std::nullopt;
+  std::string variant = name.substr(stem.size());
+  if (variant.ends_with(".json")) {
+    // ".safetensors.index.json", ".safetensors.index.fp16.json"
+    if (!variant.starts_with(ending + ".index")) return std::nullopt;
+    variant = variant.substr(0, variant.size() - 5).substr(ending.size() + 6);
+  } else {
+    // ".safetensors", ".fp16.safetensors"
+    if (!variant.ends_with(ending)) return std::nullopt;
+    variant.resize(variant.size() - ending.size());
+  }
+  if (std::ranges::count(variant, '.') > 1) return std::nullopt;
+  return variant.empty() ? "" : variant.substr(1);
+}
+
+// The weights of one model, as its library chooses among them: no variant before a variant
+// ("model.fp16.safetensors"), and safetensors before torch's files.
 Result<bool> add_named(const fs::path& folder, const std::vector<std::string>& stems,
                        Clock::time_point until, Part* part) {
   const std::vector<std::string> names = names_in(folder);
-  for (const std::string& stem : stems) {
-    for (const char* ending : {".safetensors", ".bin"}) {
-      if ((stem == "pytorch_model") == (std::string(ending) == ".safetensors")) continue;
-      for (const bool variants : {false, true}) {
+  for (const bool variants : {false, true}) {
+    for (const std::string& stem : stems) {
+      for (const char* ending : {".safetensors", ".bin"}) {
+        // These two are not written.
+        if (stem + ending == "pytorch_model.safetensors" || stem + ending == "model.bin") continue;
         for (const std::string& name : names) {
-          if (!name.starts_with(stem + ".") || name == stem + ending + ".fp32") continue;
-          const std::string rest = name.substr(stem.size());
-          const std::string plain = ending;
-          const bool index = rest.ends_with(".json");
-          const std::string before_json = index ? rest.substr(0, rest.size() - 5) : rest;
-          std::string variant;
-          if (index) {
-            // ".safetensors.index.json", ".safetensors.index.fp16.json"
-            if (!before_json.starts_with(plain + ".index")) continue;
-            variant = before_json.substr(plain.size() + 6);
-          } else {
-            // ".safetensors", ".fp16.safetensors"
-            if (!rest.ends_with(plain)) continue;
-            variant = rest.substr(0, rest.size() - plain.size());
-          }
-          if (variant.empty() == variants || std::ranges::count(variant, '.') > 1) continue;
-          part->variant = variant.empty() ? "" : variant.substr(1);
-          return index ? add_indexed(folder / name, until, part)
-                       : add_file(folder / name, until, part);
+          const auto variant = variant_of(name, stem, ending);
+          if (!variant || variant->empty() == variants) continue;
+          part->variant = *variant;
+          return name.ends_with(".json") ? add_indexed(folder / name, until, part)
+                                         : add_file(folder / name, until, part);
         }
       }
     }
   }
   return true;
+}
+
+// What a component has a config.json of, and no weights.
+bool is_without_weights(const std::string& class_name) {
+  for (const char* kind : {"Tokenizer", "Processor", "FeatureExtractor", "Scheduler"}) {
+    if (class_name.find(kind) != std::string::npos) return true;
+  }
+  return false;
 }
 
 Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index,
@@ -183,7 +198,11 @@ Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index,
     const auto added = add_named(
         folder / name, {"diffusion_pytorch_model", "model", "pytorch_model"}, until, &part);
     if (!added) return added.error();
-    if (!part.files.empty()) all.parts.push_back(std::move(part));
+    if (!part.files.empty()) {
+      all.parts.push_back(std::move(part));
+    } else if (config->is_object() && !is_without_weights(part.class_name)) {
+      return Error{(folder / name).string() + ": it has a config.json, and no weights are in it"};
+    }
   }
   if (all.parts.empty()) return Error{folder.string() + ": no component of it has weights"};
   return all;

@@ -59,18 +59,19 @@ TEST_F(Folders, AnIndexThatLiesIsNamed) {
   EXPECT_NE(index(std::string(1000, '[').c_str()).find("nested too deep"), std::string::npos);
 }
 
-TEST_F(Folders, SafetensorsComeBeforeTorchAndPlainBeforeVariants) {
+TEST_F(Folders, SafetensorsComeBeforeTorchAndBothBeforeVariants) {
+  const auto tensor = [&] {
+    const auto all = open_checkpoint(folder_.path());
+    EXPECT_TRUE(all) << all.error().message;
+    return all ? all->parts[0].tensors[0].name + all->parts[0].variant : "";
+  };
   folder_.write("config.json", "{}");
-  folder_.write("pytorch_model.bin", "no checkpoint");
-  folder_.write("model.fp16.safetensors", one_tensor("v"));
-  auto all = open_checkpoint(folder_.path());
-  ASSERT_TRUE(all) << all.error().message;
-  EXPECT_EQ(all->parts[0].variant, "fp16");
-  folder_.write("model.safetensors", one_tensor("w"));
-  all = open_checkpoint(folder_.path());
-  ASSERT_TRUE(all) << all.error().message;
-  EXPECT_EQ(all->parts[0].variant, "");
-  EXPECT_EQ(all->parts[0].tensors[0].name, "w");
+  folder_.write("model.fp16.safetensors", one_tensor("variant "));
+  EXPECT_EQ(tensor(), "variant fp16");
+  folder_.write("pytorch_model.bin", one_tensor("torch"));
+  EXPECT_EQ(tensor(), "torch");
+  folder_.write("model.safetensors", one_tensor("safetensors"));
+  EXPECT_EQ(tensor(), "safetensors");
 }
 
 TEST_F(Folders, APipelineHasItsComponents) {
@@ -88,6 +89,25 @@ TEST_F(Folders, APipelineHasItsComponents) {
   EXPECT_EQ(all->pipeline_class, "LTX2Pipeline");
   ASSERT_EQ(all->parts.size(), 3u);
   EXPECT_EQ(all->parts[0].folder, "text_encoder");
+}
+
+TEST_F(Folders, ComponentsHaveTorchsFilesOrNoneOfAModel) {
+  folder_.write("model_index.json",
+                R"({"scheduler":["diffusers","PNDMScheduler"],"unet":["diffusers","U"],)"
+                R"("tokenizer":["transformers","CLIPTokenizer"],"vae":["diffusers","V"]})");
+  folder_.write("scheduler/scheduler_config.json", "{}");
+  folder_.write("tokenizer/config.json", "{}");
+  folder_.write("vae/config.json", "{}");
+  folder_.write("vae/diffusion_pytorch_model.safetensors", one_tensor("w"));
+  folder_.write("unet/config.json", "{}");
+  folder_.write("unet/diffusion_pytorch_model.bin", one_tensor("w"));
+  const auto all = open_checkpoint(folder_.path());
+  ASSERT_TRUE(all) << all.error().message;
+  ASSERT_EQ(all->parts.size(), 2u);
+  EXPECT_EQ(all->parts[0].folder, "unet");
+  std::filesystem::rename(folder_.path("unet/diffusion_pytorch_model.bin"),
+                          folder_.path("unet/model.onnx"));
+  EXPECT_NE(wrong().find("unet: it has a config.json, and no weights"), std::string::npos);
 }
 
 TEST_F(Folders, AFolderWithoutWeightsIsAnError) {
