@@ -20,10 +20,10 @@ struct Tensor {
   std::string name;
   Dtype dtype = Dtype::kUnknown;
   int64_t elements = 0;
-  int64_t bytes = 0;  // in the file
+  int64_t bytes = 0;  // in the file; those of a storage that several views show count once
   uint32_t dimensions = 0;
   uint32_t file = 0;    // index into Part::files
-  bool shares = false;  // another tensor has the same storage (torch's files)
+  bool shares = false;  // another name of the same elements of a storage (torch's files)
 };
 
 enum class Format : uint8_t {

@@ -13,7 +13,9 @@
 
 namespace oomguard::fit {
 
-inline constexpr size_t kMostTensors = 1'000'000;  // of one file
+// Of one file, and of all files of a checkpoint.
+inline constexpr size_t kMostTensors = 1'000'000;
+inline constexpr size_t kMostNames = size_t{64} << 20;  // bytes of all tensors' names
 
 // By its first bytes, whatever its name is.
 Result<Format> format_of(const Source& source);

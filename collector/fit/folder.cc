@@ -69,30 +69,52 @@ bool is_plain_name(const std::string& name) {
   return !name.empty() && name.find('/') == std::string::npos && name != ".." && name != ".";
 }
 
-Result<bool> add_file(const fs::path& path, Clock::time_point until, Part* part) {
-  if (Clock::now() > until) return Error{path.string() + ": not read, it takes too long"};
+// What one checkpoint may take: many names of one large file multiply its tensors.
+struct Budget {
+  Clock::time_point until;
+  size_t tensors = kMostTensors;  // and files
+  size_t names = kMostNames;
+};
+
+Result<bool> read_file(const Source& source, Format format, uint32_t number, Part* part) {
+  switch (format) {
+    case Format::kSafetensors:
+      return read_safetensors(source, number, &part->tensors);
+    case Format::kTorchZip:
+      return read_torch_zip(source, number, &part->tensors);
+    case Format::kGguf:
+      return read_gguf(source, number, &part->tensors);
+    case Format::kTorchLegacy:
+      part->tensors.push_back({"", Dtype::kUnknown, 0, source.size(), 0, number, false});
+      return true;
+  }
+  return true;
+}
+
+Result<bool> add_file(const fs::path& path, Budget* budget, Part* part) {
+  if (Clock::now() > budget->until) return Error{path.string() + ": not read, it takes too long"};
   const auto source = Source::open(path);
   if (!source) return source.error();
   const auto format = format_of(*source);
   if (!format) return format.error();
   const auto number = static_cast<uint32_t>(part->files.size());
   part->files.push_back({path, source->size(), *format});
-  switch (*format) {
-    case Format::kSafetensors:
-      return read_safetensors(*source, number, &part->tensors);
-    case Format::kTorchZip:
-      return read_torch_zip(*source, number, &part->tensors);
-    case Format::kGguf:
-      return read_gguf(*source, number, &part->tensors);
-    case Format::kTorchLegacy:
-      part->tensors.push_back({"", Dtype::kUnknown, 0, source->size(), 0, number, false});
-      return true;
+  const size_t first = part->tensors.size();
+  const auto read = read_file(*source, *format, number, part);
+  if (!read) return read.error();
+  size_t names = 0;
+  for (size_t i = first; i < part->tensors.size(); ++i) names += part->tensors[i].name.size();
+  const size_t tensors = part->tensors.size() - first + 1;
+  if (tensors > budget->tensors || names > budget->names) {
+    return source->wrong("more than a million tensors, or 64 MiB of names, with those before it");
   }
+  budget->tensors -= tensors;
+  budget->names -= names;
   return true;
 }
 
 // The files that a *.index.json names, each tensor in the one that it is said to be in.
-Result<bool> add_indexed(const fs::path& index, Clock::time_point until, Part* part) {
+Result<bool> add_indexed(const fs::path& index, Budget* budget, Part* part) {
   const auto json = read_json(index, kMostIndex);
   if (!json) return json.error();
   const auto wrong = [&](const std::string& what) { return Error{index.string() + ": " + what}; };
@@ -108,7 +130,7 @@ Result<bool> add_indexed(const fs::path& index, Clock::time_point until, Part* p
   }
   for (auto& [file, named] : files) {
     const size_t first = part->tensors.size();
-    const auto added = add_file(index.parent_path() / file, until, part);
+    const auto added = add_file(index.parent_path() / file, budget, part);
     if (!added) return added.error();
     for (size_t i = first; i < part->tensors.size(); ++i) named.erase(part->tensors[i].name);
     const Format format = part->files.back().format;
@@ -152,7 +174,7 @@ std::optional<std::string> variant_of(const std::string& name, const std::string
 // The weights of one model, as its library chooses among them: no variant before a variant
 // ("model.fp16.safetensors"), and safetensors before torch's files.
 Result<bool> add_named(const fs::path& folder, const std::vector<std::string>& stems,
-                       Clock::time_point until, Part* part) {
+                       Budget* budget, Part* part) {
   const std::vector<std::string> names = names_in(folder);
   for (const bool variants : {false, true}) {
     for (const std::string& stem : stems) {
@@ -163,8 +185,8 @@ Result<bool> add_named(const fs::path& folder, const std::vector<std::string>& s
           const auto variant = variant_of(name, stem, ending);
           if (!variant || variant->empty() == variants) continue;
           part->variant = *variant;
-          return name.ends_with(".json") ? add_indexed(folder / name, until, part)
-                                         : add_file(folder / name, until, part);
+          return name.ends_with(".json") ? add_indexed(folder / name, budget, part)
+                                         : add_file(folder / name, budget, part);
         }
       }
     }
@@ -180,8 +202,7 @@ bool is_without_weights(const std::string& class_name) {
   return false;
 }
 
-Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index,
-                                 Clock::time_point until) {
+Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index, Budget* budget) {
   Checkpoint all{folder, Layout::kDiffusers, text_of(index, "_class_name"), {}};
   for (const auto& [name, what] : index.items()) {
     if (name.starts_with("_") || !what.is_array() || what.size() != 2 || !what[1].is_string()) {
@@ -196,7 +217,7 @@ Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index,
     put_config(*config, &part);
     part.class_name = what[1].get<std::string>();
     const auto added = add_named(
-        folder / name, {"diffusion_pytorch_model", "model", "pytorch_model"}, until, &part);
+        folder / name, {"diffusion_pytorch_model", "model", "pytorch_model"}, budget, &part);
     if (!added) return added.error();
     if (!part.files.empty()) {
       all.parts.push_back(std::move(part));
@@ -208,17 +229,17 @@ Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index,
   return all;
 }
 
-Result<Checkpoint> open_folder(const fs::path& folder, Clock::time_point until) {
+Result<Checkpoint> open_folder(const fs::path& folder, Budget* budget) {
   const auto pipeline = read_json(folder / "model_index.json", kMostConfig);
   if (!pipeline) return pipeline.error();
-  if (pipeline->is_object()) return open_pipeline(folder, *pipeline, until);
+  if (pipeline->is_object()) return open_pipeline(folder, *pipeline, budget);
   const auto config = read_json(folder / "config.json", kMostConfig);
   if (!config) return config.error();
   Checkpoint all{folder, config->is_object() ? Layout::kTransformers : Layout::kFiles, "", {}};
   Part part;
   put_config(*config, &part);
   const auto named =
-      add_named(folder, {"model", "pytorch_model", "diffusion_pytorch_model"}, until, &part);
+      add_named(folder, {"model", "pytorch_model", "diffusion_pytorch_model"}, budget, &part);
   if (!named) return named.error();
   if (part.files.empty()) {
     all.layout = Layout::kFiles;
@@ -226,7 +247,7 @@ Result<Checkpoint> open_folder(const fs::path& folder, Clock::time_point until) 
     for (const char* ending : {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt"}) {
       for (const std::string& name : names) {
         if (!name.ends_with(ending) || part.files.size() == kMostFiles) continue;
-        const auto added = add_file(folder / name, until, &part);
+        const auto added = add_file(folder / name, budget, &part);
         if (!added) return added.error();
       }
       if (!part.files.empty()) break;
@@ -240,15 +261,16 @@ Result<Checkpoint> open_folder(const fs::path& folder, Clock::time_point until) 
 }  // namespace
 
 Result<Checkpoint> open_checkpoint(const std::string& path, Clock::time_point until) {
+  Budget budget{.until = until};
   std::error_code error;
   if (fs::is_directory(path, error)) {
     fs::path folder = fs::path(path).lexically_normal();
-    return open_folder(folder.has_filename() ? folder : folder.parent_path(), until);
+    return open_folder(folder.has_filename() ? folder : folder.parent_path(), &budget);
   }
   Checkpoint all{path, Layout::kFiles, "", {}};
   Part part;
-  const auto added = path.ends_with(".index.json") ? add_indexed(path, until, &part)
-                                                   : add_file(path, until, &part);
+  const auto added = path.ends_with(".index.json") ? add_indexed(path, &budget, &part)
+                                                   : add_file(path, &budget, &part);
   if (!added) return added.error();
   all.parts.push_back(std::move(part));
   return all;

@@ -10,6 +10,7 @@ namespace oomguard::fit {
 namespace {
 
 constexpr size_t kPiece = 1 << 16;
+constexpr int64_t kMostHeader = int64_t{256} << 20;
 constexpr uint64_t kMostName = 1 << 16;
 constexpr uint64_t kMostEntries = 1'000'000;
 
@@ -34,10 +35,11 @@ constexpr Block kBlocks[] = {
     {35, 256, 66, Dtype::kBlocks},  {39, 32, 17, Dtype::kBlocks},
 };
 
-// The header from its beginning on, a piece at a time.
+// The header from its beginning on, a piece at a time. It ends where the file or 256 MiB do.
 class Stream {
  public:
-  explicit Stream(const Source& source) : source_(source) {}
+  explicit Stream(const Source& source)
+      : source_(source), end_(std::min(source.size(), kMostHeader)) {}
 
   bool take(void* to, size_t bytes) {
     auto* at = static_cast<char*>(to);
@@ -77,11 +79,11 @@ class Stream {
     return take(&length) && skip(length);
   }
   uint64_t at() const { return static_cast<uint64_t>(next_) - (piece_.size() - used_); }
-  uint64_t left() const { return static_cast<uint64_t>(source_.size()) - at(); }
+  uint64_t left() const { return static_cast<uint64_t>(end_) - at(); }
 
  private:
   bool refill() {
-    const int64_t some = std::min<int64_t>(kPiece, source_.size() - next_);
+    const int64_t some = std::min<int64_t>(kPiece, end_ - next_);
     if (some <= 0) return false;
     piece_.resize(static_cast<size_t>(some));
     if (!source_.read(next_, piece_.data(), piece_.size())) return false;
@@ -91,6 +93,7 @@ class Stream {
   }
 
   const Source& source_;
+  const int64_t end_;
   std::string piece_;
   size_t used_ = 0;
   int64_t next_ = 0;
@@ -111,6 +114,7 @@ bool skip_value(Stream* in, uint32_t type) {
   uint32_t of = 0;
   uint64_t count = 0;
   if (!in->take(&of) || !in->take(&count) || count > in->left()) return false;
+  if (of == kText && count > in->left() / sizeof(uint64_t)) return false;
   if (of != kText) return width_of(of) != 0 && in->skip(count * width_of(of));
   for (uint64_t i = 0; i < count; ++i) {
     if (!in->skip_text()) return false;
@@ -126,7 +130,8 @@ Result<bool> read_gguf(const Source& source, uint32_t file, std::vector<Tensor>*
   uint32_t version = 0;
   uint64_t tensor_count = 0;
   uint64_t entry_count = 0;
-  const Error cut_off = source.wrong("its GGUF header is cut off, or not of that kind");
+  const Error cut_off =
+      source.wrong("its GGUF header is cut off, larger than 256 MiB, or not of that kind");
   if (!in.take(&magic) || !in.take(&version)) return cut_off;
   if (version != 2 && version != 3) {
     return source.wrong("GGUF of version " + std::to_string(version) + "; 2 and 3 are known" +
@@ -149,7 +154,7 @@ Result<bool> read_gguf(const Source& source, uint32_t file, std::vector<Tensor>*
       }
       alignment = value;
     } else if (!skip_value(&in, type)) {
-      return source.wrong("metadata " + name + ": cut off, or of an unknown type");
+      return source.wrong("metadata " + name + ": cut off, too large, or of an unknown type");
     }
   }
   std::vector<uint64_t> offsets;

@@ -1,12 +1,14 @@
 #include "collector/fit/pickle.h"
 
 #include <cstddef>
-#include <unordered_map>
+#include <map>
 
 namespace oomguard::fit {
 namespace {
 
 constexpr size_t kMostValues = 1'000'000;
+constexpr size_t kMostName = 4096;
+constexpr uint32_t kMostDimensions = 64;
 
 enum class Kind : uint8_t { kOther, kMark, kInteger, kText, kGlobal, kTuple, kStorage, kTensor };
 
@@ -231,7 +233,10 @@ class Walk {
     const Value id = top();
     const Value* type = item(id, 1);
     const Value* key = item(id, 2);
-    if (type == nullptr || key == nullptr || key->kind != Kind::kText) return false;
+    if (type == nullptr || key == nullptr || key->kind != Kind::kText ||
+        key->text.size() > kMostName) {
+      return false;
+    }
     const Value storage{.kind = Kind::kStorage, .text = key->text, .dtype = type->dtype};
     return pop(1) && push(storage);
   }
@@ -252,6 +257,7 @@ class Walk {
         shape->kind != Kind::kTuple || !callee.text.starts_with("_rebuild_tensor")) {
       return push(Kind::kOther);
     }
+    if (shape->items > kMostDimensions) return false;
     int64_t elements = 1;
     for (uint32_t i = 0; i < shape->items; ++i) {
       const Value* length = item(*shape, i);
@@ -260,7 +266,10 @@ class Walk {
         return false;
       }
     }
-    tensors_->push_back({"", std::string(first->text), first->dtype, elements, shape->items});
+    const Value* offset = item(arguments, 1);
+    tensors_->push_back({"", first->text, first->dtype,
+                         offset->kind == Kind::kInteger ? offset->integer : -1, elements,
+                         shape->items});
     return push({.kind = Kind::kTensor, .integer = static_cast<int64_t>(tensors_->size()) - 1});
   }
 
@@ -269,7 +278,8 @@ class Walk {
     if (count == SIZE_MAX || stack_.size() < count) return false;
     for (size_t i = stack_.size() - count; i + 1 < stack_.size(); i += 2) {
       if (stack_[i].kind != Kind::kText || stack_[i + 1].kind != Kind::kTensor) continue;
-      std::string& name = (*tensors_)[static_cast<size_t>(stack_[i + 1].integer)].name;
+      if (stack_[i].text.size() > kMostName) return false;
+      std::string_view& name = (*tensors_)[static_cast<size_t>(stack_[i + 1].integer)].name;
       if (name.empty()) name = stack_[i].text;
     }
     return pop(count + marks);
@@ -279,7 +289,7 @@ class Walk {
   std::vector<PickledTensor>* tensors_;
   std::vector<Value> stack_;
   std::vector<Value> items_;  // of all tuples
-  std::unordered_map<uint64_t, Value> memo_;
+  std::map<uint64_t, Value> memo_;  // no hash: a pickle could choose keys that collide
 };
 
 }  // namespace

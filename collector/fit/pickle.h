@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -14,10 +13,12 @@
 
 namespace oomguard::fit {
 
+// Views into the pickle, of 4096 bytes at the most: one text can be the name of many tensors.
 struct PickledTensor {
-  std::string name;     // the key of the dictionary that it is in; "" for none
-  std::string storage;  // the archive's member "data/STORAGE"
+  std::string_view name;     // the key of the dictionary that it is in; "" for none
+  std::string_view storage;  // the archive's member "data/STORAGE"
   Dtype dtype = Dtype::kUnknown;
+  int64_t offset = 0;  // in the storage, in elements; -1 where that is no number
   int64_t elements = 0;
   uint32_t dimensions = 0;
 };

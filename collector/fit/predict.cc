@@ -52,11 +52,13 @@ void put_auto(const Way& way, const Weights& weights, const Room& room, Need* ne
   for (size_t i = 0; i < room.gpus.size(); ++i) {
     int64_t limit = std::max<int64_t>(room.gpus[i] - kGpuContext, 0);
     if (count == 1) limit = tenths(limit, 9);
-    const int64_t even = plus(weights.all() / std::max<int64_t>(count, 1), largest / 4 * 5);
+    const int64_t even = plus(weights.all() / std::max<int64_t>(count, 1), times(largest / 4, 5));
     if (i + 1 < room.gpus.size()) limit = std::min(limit, even);
     limits.push_back(i == 0 ? limit - largest : limit);
   }
-  limits.push_back(room.host == INT64_MAX ? INT64_MAX : room.host - kMargin - largest);
+  limits.push_back(room.host == INT64_MAX
+                       ? INT64_MAX
+                       : std::max<int64_t>(room.host - kMargin, 0) - largest);
   std::vector<int64_t> placed(limits.size() + 1, 0);
   size_t device = 0;
   for (const int64_t layer : weights.layers) {
@@ -69,7 +71,9 @@ void put_auto(const Way& way, const Weights& weights, const Room& room, Need* ne
   const double share = weights.all() == 0
                            ? 0
                            : static_cast<double>(weights.made) / static_cast<double>(weights.all());
-  const auto made = static_cast<int64_t>(static_cast<double>(on_host) * share);
+  const int64_t made =
+      share >= 1 ? on_host
+                 : std::min(on_host, static_cast<int64_t>(static_cast<double>(on_host) * share));
   int64_t step = plus(weights.merge_step, weights.made > 0 ? weights.largest : 0);
   // One thread converts a layer's experts before it stacks them.
   if (weights.merge_converts) step = plus(step, times(weights.merge_step / 2, 3));

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 
 #include "collector/fit/files.h"
@@ -127,6 +128,13 @@ bool read_member(const Source& source, const Member& member, std::string* text) 
   return source.read(at + skipped, text->data(), text->size());
 }
 
+// What "data/KEY" has, and what tensors show of it.
+struct Storage {
+  int64_t bytes = 0;
+  int64_t left = 0;                             // that no tensor has been given yet
+  std::set<std::pair<int64_t, int64_t>> shown;  // first element, number of them
+};
+
 std::string behind_folder(const std::string& name) {
   const size_t slash = name.find('/');
   return slash == std::string::npos ? name : name.substr(slash + 1);
@@ -137,16 +145,18 @@ std::string behind_folder(const std::string& name) {
 Result<bool> read_torch_zip(const Source& source, uint32_t file, std::vector<Tensor>* tensors) {
   const auto members = read_members(source);
   if (!members) return members.error();
-  std::unordered_map<std::string, int64_t> storages;  // by what follows "data/"
+  std::unordered_map<std::string, Storage> storages;  // by what follows "data/"
   std::string pickle;
   for (const Member& member : *members) {
     const std::string name = behind_folder(member.name);
-    if (name == "data.pkl") {
+    if (name == "data.pkl" && pickle.empty()) {
       if (!read_member(source, member, &pickle)) {
         return source.wrong("its data.pkl is compressed, too large, or not in the file");
       }
     } else if (name.starts_with("data/")) {
-      storages[name.substr(5)] = static_cast<int64_t>(member.size);
+      if (!member.stored) return source.wrong("member " + member.name + " is compressed");
+      const auto bytes = static_cast<int64_t>(member.size);  // at most the file's
+      storages[name.substr(5)] = {bytes, bytes, {}};
     }
   }
   if (pickle.empty())
@@ -154,28 +164,36 @@ Result<bool> read_torch_zip(const Source& source, uint32_t file, std::vector<Ten
 
   std::vector<PickledTensor> pickled;
   if (!walk_pickle(pickle, &pickled)) {
-    for (const auto& [key, bytes] : storages) {
-      tensors->push_back({"data/" + key, Dtype::kUnknown, 0, bytes, 0, file, false});
+    for (const auto& [key, storage] : storages) {
+      tensors->push_back({"data/" + key, Dtype::kUnknown, 0, storage.bytes, 0, file, false});
     }
     return true;
   }
-  std::unordered_map<std::string, bool> taken;
+  size_t names = 0;  // a text can be the name of many tensors
   for (const PickledTensor& one : pickled) {
-    const auto storage = storages.find(one.storage);
-    if (storage == storages.end()) {
-      return source.wrong("tensor " + one.name + ": its data/" + one.storage + " is not there");
+    names += one.name.size();
+    if (names > kMostNames) return source.wrong("names of more than 64 MiB");
+    const std::string name(one.name);
+    const std::string key(one.storage);
+    const auto found = storages.find(key);
+    if (found == storages.end()) {
+      return source.wrong("tensor " + name + ": its data/" + key + " is not there");
     }
     uint64_t bits = 0;
     const auto width = static_cast<uint64_t>(bits_of(one.dtype));
     if (__builtin_mul_overflow(static_cast<uint64_t>(one.elements), width, &bits)) {
-      return source.wrong("tensor " + one.name + ": a shape that is too large");
+      return source.wrong("tensor " + name + ": a shape that is too large");
     }
-    const bool shares = !taken.try_emplace(one.storage, true).second;
-    // A view may repeat what it shows: its bytes are the storage's, once.
-    const int64_t bytes =
-        std::min<int64_t>(storage->second, width == 0 ? INT64_MAX : static_cast<int64_t>(bits / 8));
-    tensors->push_back(
-        {one.name, one.dtype, one.elements, shares ? 0 : bytes, one.dimensions, file, shares});
+    Storage& storage = found->second;
+    const bool shares = !storage.shown.emplace(one.offset, one.elements).second;
+    // A view may repeat what it or another one shows: bytes of the storage count once.
+    int64_t bytes = 0;
+    if (!shares) {
+      bytes = std::min<int64_t>(storage.left,
+                                width == 0 ? INT64_MAX : static_cast<int64_t>(bits / 8));
+    }
+    storage.left -= bytes;
+    tensors->push_back({name, one.dtype, one.elements, bytes, one.dimensions, file, shares});
   }
   return true;
 }

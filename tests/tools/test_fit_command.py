@@ -2,6 +2,7 @@
 
 import json
 import struct
+import tempfile
 import zipfile
 
 import pytest
@@ -104,6 +105,20 @@ def test_a_pickle_that_is_not_torchs_is_of_unknown_dtype_and_not_executed(tool, 
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("m/other", b"")
     assert "no data.pkl" in tool("fit", path).stderr
+
+
+def test_absurd_sizes_stay_the_largest_number(tool):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # takes sparse files of any size
+        for i in range(5):
+            size = (1 << 61) - 1
+            text = json.dumps({"w": {"dtype": "I8", "shape": [size], "data_offsets": [0, size]}}).encode()
+            with open(f"{folder}/{i}.safetensors", "wb") as file:
+                file.write(struct.pack("<Q", len(text)) + text)
+                file.truncate(8 + len(text) + size)
+        result = tool("fit", folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "stored as int8" in result.stdout.splitlines()[1]
+    assert " -" not in result.stdout
 
 
 def test_a_pipeline_shows_its_components(tool, tmp_path):

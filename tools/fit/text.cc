@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <map>
 
+#include "collector/fit/weights.h"
 #include "tools/fit/output.h"
 #include "tools/report/amount.h"
 #include "tools/report/page_text.h"
@@ -41,7 +42,9 @@ std::string parameters_of(int64_t count) {
 std::string dtypes_of(const fit::Checkpoint& checkpoint) {
   std::map<fit::Dtype, int64_t> bytes;
   for (const fit::Part& part : checkpoint.parts) {
-    for (const fit::Tensor& tensor : part.tensors) bytes[tensor.dtype] += tensor.bytes;
+    for (const fit::Tensor& tensor : part.tensors) {
+      bytes[tensor.dtype] = fit::plus(bytes[tensor.dtype], tensor.bytes);
+    }
   }
   std::vector<std::pair<fit::Dtype, int64_t>> sorted(bytes.begin(), bytes.end());
   std::ranges::sort(sorted, [](const auto& a, const auto& b) { return a.second > b.second; });

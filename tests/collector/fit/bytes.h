@@ -44,4 +44,19 @@ inline std::string safetensors(const std::string& header, size_t data) {
   return little(uint64_t{header.size()}) + header + std::string(data, '\0');
 }
 
+inline std::string text_of(const std::string& text) { return little(uint64_t{text.size()}) + text; }
+
+inline std::string gguf(const std::string& entries, uint64_t entry_count,
+                        const std::string& tensors, uint64_t tensor_count, size_t data) {
+  std::string file =
+      "GGUF" + little(uint32_t{3}) + little(tensor_count) + little(entry_count) + entries + tensors;
+  file.resize((file.size() + 31) / 32 * 32 + data, '\0');
+  return file;
+}
+
+inline std::string gguf_tensor(const std::string& name, uint64_t length, uint32_t type,
+                               uint64_t offset) {
+  return text_of(name) + little(uint32_t{1}) + little(length) + little(type) + little(offset);
+}
+
 }  // namespace oomguard::fit

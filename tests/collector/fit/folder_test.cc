@@ -110,6 +110,27 @@ TEST_F(Folders, ComponentsHaveTorchsFilesOrNoneOfAModel) {
   EXPECT_NE(wrong().find("unet: it has a config.json, and no weights"), std::string::npos);
 }
 
+TEST_F(Folders, LinksToOneLargeFileDoNotMultiplyItsTensors) {
+  constexpr uint64_t kTensors = 600'000;
+  std::string many;
+  for (uint64_t i = 0; i < kTensors; ++i) many += gguf_tensor("", 0, 0, 0);
+  folder_.write("a.gguf", gguf("", 0, many, kTensors, 0));
+  EXPECT_EQ(wrong(), "");
+  std::filesystem::create_symlink("a.gguf", folder_.path("b.gguf"));
+  EXPECT_NE(wrong().find("b.gguf: more than a million tensors"), std::string::npos) << wrong();
+}
+
+TEST_F(Folders, NamesOfAllFilesAreBounded) {
+  std::string long_names;
+  for (int i = 0; i < 260; ++i) long_names += gguf_tensor(std::string(1 << 16, 'n'), 0, 0, 0);
+  folder_.write("0.gguf", gguf("", 0, long_names, 260, 0));
+  for (const char* name : {"1.gguf", "2.gguf", "3.gguf"}) {
+    EXPECT_EQ(wrong(), "");
+    std::filesystem::create_symlink("0.gguf", folder_.path(name));
+  }
+  EXPECT_NE(wrong().find("3.gguf: more than a million tensors, or 64 MiB"), std::string::npos);
+}
+
 TEST_F(Folders, AFolderWithoutWeightsIsAnError) {
   EXPECT_NE(wrong().find("no weights of a model"), std::string::npos);
   folder_.write("config.json", "3");

@@ -13,7 +13,7 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr int64_t kGiB = int64_t{1} << 30;
 
 Tensor tensor(const std::string& name, Dtype dtype, int64_t elements, uint32_t file = 0) {
-  return {name, dtype, elements, elements * bits_of(dtype) / 8, 2, file, false};
+  return {name, dtype, elements, times(elements, bits_of(dtype) / 8), 2, file, false};
 }
 
 // Two files of 4 GiB of bfloat16 each, in eight layers.
@@ -117,9 +117,12 @@ TEST(Predict, AbsurdSizesStayTheLargestNumber) {
     checkpoint.parts[0].files[0].bytes = INT64_MAX;
   }
   for (const bool train : {false, true}) {
-    for (const Outcome& one : predict(checkpoint, {kGiB, {kGiB}}, train)) {
-      EXPECT_GE(one.need.anonymous, 0);
-      EXPECT_GE(one.missing, 0);
+    for (const int64_t host : {int64_t{0}, kGiB, INT64_MAX}) {
+      for (const Outcome& one : predict(checkpoint, {host, {kGiB}}, train)) {
+        EXPECT_GE(one.need.anonymous, 0);
+        EXPECT_GE(one.need.read_each_pass, 0);
+        EXPECT_GE(one.missing, 0);
+      }
     }
   }
 }
