@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -66,9 +67,11 @@ struct Checkpoint {
 
 // A folder (of transformers, of diffusers, or with weight files alone), an index.json, or one file.
 // The error names what is wrong, and the file; also where it would take longer than until `until`,
-// which is looked at before each file.
+// which is looked at before each file. Of a folder without a model's config only the files `only`
+// (by their paths) are read, where that is not empty.
 using Clock = std::chrono::steady_clock;
 Result<Checkpoint> open_checkpoint(const std::string& path,
-                                   Clock::time_point until = Clock::time_point::max());
+                                   Clock::time_point until = Clock::time_point::max(),
+                                   const std::set<std::string>& only = {});
 
 }  // namespace oomguard::fit

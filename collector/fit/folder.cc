@@ -229,7 +229,8 @@ Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index, Budg
   return all;
 }
 
-Result<Checkpoint> open_folder(const fs::path& folder, Budget* budget) {
+Result<Checkpoint> open_folder(const fs::path& folder, Budget* budget,
+                               const std::set<std::string>& only) {
   const auto pipeline = read_json(folder / "model_index.json", kMostConfig);
   if (!pipeline) return pipeline.error();
   if (pipeline->is_object()) return open_pipeline(folder, *pipeline, budget);
@@ -238,15 +239,18 @@ Result<Checkpoint> open_folder(const fs::path& folder, Budget* budget) {
   Checkpoint all{folder, config->is_object() ? Layout::kTransformers : Layout::kFiles, "", {}};
   Part part;
   put_config(*config, &part);
-  const auto named =
-      add_named(folder, {"model", "pytorch_model", "diffusion_pytorch_model"}, budget, &part);
-  if (!named) return named.error();
+  if (config->is_object() || only.empty()) {
+    const auto named =
+        add_named(folder, {"model", "pytorch_model", "diffusion_pytorch_model"}, budget, &part);
+    if (!named) return named.error();
+  }
   if (part.files.empty()) {
     all.layout = Layout::kFiles;
     const std::vector<std::string> names = names_in(folder);
     for (const char* ending : {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt"}) {
       for (const std::string& name : names) {
         if (!name.ends_with(ending) || part.files.size() == kMostFiles) continue;
+        if (!only.empty() && !only.contains(folder / name)) continue;
         const auto added = add_file(folder / name, budget, &part);
         if (!added) return added.error();
       }
@@ -260,12 +264,13 @@ Result<Checkpoint> open_folder(const fs::path& folder, Budget* budget) {
 
 }  // namespace
 
-Result<Checkpoint> open_checkpoint(const std::string& path, Clock::time_point until) {
+Result<Checkpoint> open_checkpoint(const std::string& path, Clock::time_point until,
+                                   const std::set<std::string>& only) {
   Budget budget{.until = until};
   std::error_code error;
   if (fs::is_directory(path, error)) {
     fs::path folder = fs::path(path).lexically_normal();
-    return open_folder(folder.has_filename() ? folder : folder.parent_path(), &budget);
+    return open_folder(folder.has_filename() ? folder : folder.parent_path(), &budget, only);
   }
   Checkpoint all{path, Layout::kFiles, "", {}};
   Part part;

@@ -156,6 +156,19 @@ def test_fits_alone_is_five_lines_at_most_and_nothing_without_the_files(tool, fl
     assert "Checkpoint files:" in tool("report", flight).stdout
 
 
+def test_of_files_beside_the_open_ones_nothing_is_told(tool, build, tmp_path):
+    flight = report_file.write(build, tmp_path, 40, 60)
+    folder = tmp_path / "llama-19b"
+    (folder / "config.json").unlink()
+    (folder / "model.safetensors.index.json").unlink()
+    os.link(folder / "model-00001-of-00004.safetensors", folder / "model.safetensors")
+    (fit,) = json.loads(tool("report", flight, "--format", "json").stdout)["fits"]
+    assert fit["size_bytes"] == 36 * GiB
+    assert {way["read_again_bytes"] for way in fit["ways"]} - {0} == {36 * GiB}, fit
+    (folder / "config.json").write_text("{}")  # and these weights, which were not open
+    assert json.loads(tool("report", flight, "--format", "json").stdout)["fits"] == []
+
+
 def test_a_file_of_the_hubs_cache_is_known_by_its_link(tool, build, tmp_path):
     flight = report_file.write(build, tmp_path, 40, 60, "hub")
     cache = tmp_path / "models--a--b"

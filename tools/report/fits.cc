@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <ranges>
 #include <system_error>
+#include <utility>
 
 #include "collector/fit/predict.h"
 #include "collector/probe/checkpoint_name.h"
@@ -77,8 +79,8 @@ fit::Library transformers_of(const record::Flight& flight) {
   return is_4 ? fit::Library::kTransformers4 : fit::Library::kTransformers5;
 }
 
-// The folder of the hub's client in which a link has this blob's content.
-fs::path snapshot_of(const fs::path& blob) {
+// The link of the hub's client that has this blob's content.
+fs::path link_of(const fs::path& blob) {
   std::error_code error;
   size_t looked = 0;
   fs::recursive_directory_iterator at(blob.parent_path().parent_path() / "snapshots", error);
@@ -87,34 +89,55 @@ fs::path snapshot_of(const fs::path& blob) {
     if (at.depth() > 2) at.disable_recursion_pending();
     if (!at->is_symlink(error)) continue;
     if (fs::read_symlink(at->path(), error).filename() == blob.filename()) {
-      return at->path().parent_path();
+      return at->path();
     }
   }
   return {};
 }
 
 // The checkpoint that a weight file belongs to.
-fs::path checkpoint_of(const std::string& file) {
-  const fs::path path(file);
-  const fs::path folder = probe::is_hub_blob(file.c_str()) ? snapshot_of(path) : path.parent_path();
+fs::path checkpoint_of(const fs::path& file) {
+  const fs::path folder = file.parent_path();
   std::error_code error;
   const bool component = fs::is_regular_file(folder.parent_path() / "model_index.json", error);
   return component ? folder.parent_path() : folder;
 }
 
-// Bytes of the files of each checkpoint that was open lately.
-std::map<fs::path, int64_t> open_checkpoints(const record::Flight& flight) {
-  std::map<fs::path, int64_t> sizes;
+using Sizes = std::map<std::string, int64_t>;  // bytes of files, by their paths
+int64_t sum_of(const Sizes& sizes) {
+  int64_t sum = 0;
+  for (const auto& [path, bytes] : sizes) {
+    if (__builtin_add_overflow(sum, bytes, &sum)) return INT64_MAX;
+  }
+  return sum;
+}
+
+// The files of each folder that were open lately, the most bytes first.
+std::vector<std::pair<fs::path, Sizes>> open_files(const record::Flight& flight) {
+  std::map<fs::path, Sizes> folders;
   const int64_t since =
       flight.samples().empty() ? INT64_MIN : flight.samples().back().at_monotonic_ns - kLoadingNs;
   for (const record::ModelFile& file : flight.model_files()) {
     if (file.path.empty() || file.size_bytes <= 0 || file.seen_monotonic_ns < since) continue;
-    const fs::path folder = checkpoint_of(file.path);
-    if (folder.empty()) continue;
-    int64_t& size = sizes[folder];
-    if (__builtin_add_overflow(size, file.size_bytes, &size)) size = INT64_MAX;
+    const bool blob = probe::is_hub_blob(file.path.c_str());
+    const fs::path path = blob ? link_of(file.path) : fs::path(file.path);
+    if (!path.empty()) folders[checkpoint_of(path)][path] = file.size_bytes;
   }
-  return sizes;
+  std::vector<std::pair<fs::path, Sizes>> all(folders.begin(), folders.end());
+  std::ranges::stable_sort(all, std::ranges::greater{},
+                           [](const auto& one) { return sum_of(one.second); });
+  return all;
+}
+
+// Those of `sizes` that are the checkpoint's.
+Sizes files_of(const fit::Checkpoint& checkpoint, const Sizes& sizes) {
+  Sizes own;
+  for (const fit::Part& part : checkpoint.parts) {
+    for (const fit::File& file : part.files) {
+      if (const auto found = sizes.find(file.path); found != sizes.end()) own.insert(*found);
+    }
+  }
+  return own;
 }
 
 void put_ways(const fit::Checkpoint& checkpoint, int64_t held, fit::Library transformers,
@@ -142,16 +165,16 @@ std::string predicted(int64_t bytes) { return "~" + amount(bytes); }
 std::vector<Fit> what_would_fit(const record::Flight& flight) {
   const auto until = fit::Clock::now() + std::chrono::seconds(1);
   std::vector<Fit> fits;
-  for (const auto& [folder, size] : open_checkpoints(flight)) {
-    fits.push_back({folder.string(), size, room_of(flight), {}});
+  for (const auto& [folder, sizes] : open_files(flight)) {
+    if (fits.size() == kMostCheckpoints) break;
+    const auto names = std::views::keys(sizes);
+    const auto checkpoint = fit::open_checkpoint(folder, until, {names.begin(), names.end()});
+    if (!checkpoint) continue;
+    Fit fit{folder, sum_of(files_of(*checkpoint, sizes)), room_of(flight), {}};
+    if (fit.size_bytes == 0) continue;  // what was open is other files beside it
+    put_ways(*checkpoint, held_before(flight), transformers_of(flight), &fit);
+    if (!fit.ways.empty()) fits.push_back(std::move(fit));
   }
-  std::ranges::stable_sort(fits, std::ranges::greater{}, &Fit::size_bytes);
-  if (fits.size() > kMostCheckpoints) fits.resize(kMostCheckpoints);
-  for (Fit& fit : fits) {
-    const auto checkpoint = fit::open_checkpoint(fit.folder, until);
-    if (checkpoint) put_ways(*checkpoint, held_before(flight), transformers_of(flight), &fit);
-  }
-  std::erase_if(fits, [](const Fit& fit) { return fit.ways.empty(); });
   return fits;
 }
 

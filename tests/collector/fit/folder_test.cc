@@ -131,6 +131,21 @@ TEST_F(Folders, NamesOfAllFilesAreBounded) {
   EXPECT_NE(wrong().find("3.gguf: more than a million tensors, or 64 MiB"), std::string::npos);
 }
 
+TEST_F(Folders, OfFilesAloneOnlyThoseThatAreAskedForAreRead) {
+  const auto files = [&](const std::string& only) {
+    const auto all = open_checkpoint(folder_.path(), Clock::time_point::max(), {only});
+    EXPECT_TRUE(all) << all.error().message;
+    return all ? all->parts[0].files : std::vector<File>();
+  };
+  folder_.write("model.safetensors", one_tensor("w"));
+  folder_.write("epoch49.pt", "no checkpoint");
+  const std::string asked = folder_.write("epoch50.pt", one_tensor("w"));
+  ASSERT_EQ(files(asked).size(), 1u);
+  EXPECT_EQ(files(asked)[0].path, asked);
+  folder_.write("config.json", "{}");
+  EXPECT_EQ(files(asked)[0].path, folder_.path("model.safetensors"));
+}
+
 TEST_F(Folders, AFolderWithoutWeightsIsAnError) {
   EXPECT_NE(wrong().find("no weights of a model"), std::string::npos);
   folder_.write("config.json", "3");
