@@ -8,6 +8,8 @@
 
 #include <utility>
 
+#include "collector/record/read_at.h"
+
 namespace oomguard::fit {
 
 Source::Source(int fd, int64_t size, std::string name)
@@ -39,16 +41,7 @@ bool Source::read(int64_t offset, void* to, size_t bytes) const {
       offset > size_ - static_cast<int64_t>(bytes)) {
     return false;
   }
-  auto* at = static_cast<char*>(to);
-  while (bytes > 0) {
-    const ssize_t got = ::pread(fd_, at, bytes, offset);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    at += got;
-    offset += got;
-    bytes -= static_cast<size_t>(got);
-  }
-  return true;
+  return record::read_at(fd_, to, bytes, offset);
 }
 
 bool Source::read_all(size_t most, std::string* text) const {

@@ -178,20 +178,13 @@ def is_model_load(refused):
 
 def fits():
     """The command's lines; none where it takes too long, or there is no room for it."""
-    import subprocess
-
-    session, tool, usage = bridge.session_path(), load("page").command(), bridge.usage()
+    page = load("page")
+    session, tool, usage = bridge.session_path(), page.command(), bridge.usage()
     if not session or tool is None or usage is None:
         return []
     if usage["headroom"] is not None and usage["headroom"] < ROOM_FOR_THE_COMMAND:
         return []
-    done = subprocess.run(
-        [tool, "report", session, "--format", "fits"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        timeout=TIME_LIMIT_S,
-    )
+    done = page.report(tool, session, "fits", TIME_LIMIT_S)
     lines = done.stdout.decode(errors="replace").splitlines()
     return lines[:MOST_LINES] if done.returncode == 0 else []
 

@@ -28,6 +28,19 @@ def command():
     return None
 
 
+def report(tool, session, form, limit_s):
+    """The command's report of this process in that format: a CompletedProcess. Raises as subprocess does."""
+    import subprocess
+
+    return subprocess.run(
+        [tool, "report", session, "--format", form],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=limit_s,
+    )
+
+
 def make(cells=None):
     """(the page's HTML, "") or (None, why there is none). `cells`: file names to cell numbers."""
     import subprocess
@@ -38,13 +51,7 @@ def make(cells=None):
     if tool is None:
         return None, "the command 'oomguard' is not beside the library"
     try:
-        done = subprocess.run(
-            [tool, "report", session, "--format", "html"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            timeout=TIME_LIMIT_S,
-        )
+        done = report(tool, session, "html", TIME_LIMIT_S)
     except (OSError, subprocess.SubprocessError) as error:
         return None, str(error)
     if done.returncode != 0:

@@ -151,9 +151,8 @@ bool some_is_lent() noexcept {
 
 // What the forking thread read may be 0.2 s old by then, and the others filled memory meanwhile.
 bool still_fits() noexcept {
-  const Bytes asked = g_room.load(kRelaxed);
-  if (asked == budget::kNoLimit) return true;
-  return in_file() <= std::min(asked, budget::look::headroom_now() - budget::gate.reserve() / 2);
+  return g_room.load(kRelaxed) == budget::kNoLimit ||
+         in_file() <= budget::look::headroom_now() - budget::gate.reserve() / 2;
 }
 
 bool answer_fork(bool in_haste) noexcept {
