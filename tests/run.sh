@@ -35,8 +35,8 @@ reports=()
 unset LD_PRELOAD
 
 if ((${#folders[@]} == 0)); then
-  folders=(tests/docs tests/shim tests/tools tests/faults tests/foreign tests/fuzz tests/end_to_end
-    tests/torture tests/vm)
+  folders=(tests/docs tests/shim tests/tools tests/faults tests/foreign tests/fuzz tests/gpu
+    tests/end_to_end tests/torture tests/vm)
   reports+=("$results/ctest.xml")
   echo "== unit tests"
   # Two at once at most: some of them measure their own memory.
