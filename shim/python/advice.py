@@ -146,18 +146,52 @@ def copies_in_workers(refused):
     ) % workers
 
 
-def fills_history(refused):
-    out = refused.shell.user_ns.get("Out")
-    if type(out) is not dict or not out:
-        return None
-    found, _ = load("variables").survey({"Out": out}, (), 0.1, 5000)
+def much_held(namespace):
+    """The memory of what this refers to, as text; None below a tenth of the limit."""
+    found, _ = load("variables").survey(namespace, (), 0.1, 5000)
     held = sum(one.held() for one in found)
-    if held < (load("magics").limit_now() or 1 << 62) // 10:
+    return size_shown(held) if held >= (load("magics").limit_now() or 1 << 62) // 10 else None
+
+
+def holds_dataset(refused):
+    data = sys.modules.get("torch.utils.data")
+    if data is None:
+        return None
+    for frame in reversed(refused.frames):
+        code = frame.f_code
+        dataset = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount > 0 else None
+        if surface.is_users(frame) and isinstance(dataset, data.Dataset):
+            held = much_held(frame.f_locals)
+            return held and (
+                "%s holds %s of its data in memory: keep the names of its files and read an item in "
+                "__getitem__, or keep one array that stays in its file (mmap_mode='r')."
+            ) % (type(dataset).__name__, held)
+    return None
+
+
+def keeps_figures(refused):
+    pyplot, numpy = sys.modules.get("matplotlib._pylab_helpers"), sys.modules.get("numpy")
+    figures = [one.canvas.figure for one in pyplot.Gcf.figs.values()] if pyplot is not None else []
+    artists = [artist for one in figures for axes in one.axes for artist in axes.get_children()]
+    values = [value for artist in artists for value in vars(artist).values()]
+    # Each artist refers to all of its figure: only arrays are looked at.
+    shown = {str(at): one for at, one in enumerate(values) if isinstance(one, numpy.ndarray)}
+    held = much_held(shown)
+    if held is None or len(figures) < 2:
         return None
     return (
+        "%d figures are open, which hold %s of what they show: plt.close(figure) once it is shown "
+        "or saved."
+    ) % (len(figures), held)
+
+
+def fills_history(refused):
+    out = refused.shell.user_ns.get("Out")
+    held = much_held({"Out": out}) if type(out) is dict and out else None
+    return held and (
         "Out holds %s of results that cells showed: %%reset -f out lets go of them; a semicolon at "
         "the end of a cell's last line keeps its result out."
-    ) % size_shown(held)
+    ) % held
 
 
 RULES = (
@@ -167,6 +201,8 @@ RULES = (
     keeps_graphs,
     records_gradients,
     copies_in_workers,
+    holds_dataset,
+    keeps_figures,
     fills_history,
 )
 

@@ -34,7 +34,6 @@ def test_libraries_for_models_see_the_budget():
     assert {name: numbers for name, numbers in seen.items() if not is_told_the_budget(numbers)} == {}
 
 
-# DuckDB and distributed are tested where they are installed by hand.
 @pytest.mark.parametrize("name, package", [("loky", "joblib"), ("polars", "polars"), ("duckdb", "duckdb"),
                                            ("distributed", "distributed")])
 def test_other_libraries_see_the_budget(name, package):

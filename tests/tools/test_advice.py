@@ -39,11 +39,11 @@ def main_python():
     return venv + "/bin/python"
 
 
-def pandas_python():
+def notebook_python(package):
     for python in os.environ.get("OOMGUARD_NOTEBOOKS", "").split(":"):
-        if list(pathlib.Path(python).parent.parent.glob("lib/python*/site-packages/pandas/__init__.py")):
+        if list(pathlib.Path(python).parent.parent.glob(f"lib/python*/site-packages/{package}/__init__.py")):
             return python
-    pytest.skip("no environment of OOMGUARD_NOTEBOOKS has pandas")
+    pytest.skip(f"no environment of OOMGUARD_NOTEBOOKS has {package}")
 
 
 PREPARE = """
@@ -76,8 +76,16 @@ class Rows(torch.utils.data.Dataset):
 for batch in torch.utils.data.DataLoader(Rows(), num_workers=1):
     pass
 """
-
-
+DATASET = """
+class Images(torch.utils.data.Dataset):
+    def __init__(self):
+        self.images = []
+        for _ in range(1000):
+            self.images.append(read())
+def read():
+    return numpy.ones((4, 1000, 1000))
+Images()
+"""
 HISTORY = "Out[1] = numpy.ones(20_000_000)\nmore = bytearray(1 << 30)"
 CAUSES = [  # cells, and what the advice begins with
     (PROMOTES, "pixels is uint8, and the result would be float64, 763 MiB: pixels.astype('float32')"),
@@ -86,7 +94,8 @@ CAUSES = [  # cells, and what the advice begins with
     (EVAL, "model is in eval mode, and what it computes is kept for gradients"),
     (LOADER, "DataLoader(num_workers=1): each worker gets its own copy"),
     (HISTORY, "Out holds 153 MiB of results that cells showed: %reset -f out"),
-    ("del Out[1]\nbytearray(1 << 30)", None),
+    ("del Out[1]\n" + DATASET, "Images holds "),
+    ("bytearray(1 << 30)", None),
 ]
 
 
@@ -102,7 +111,7 @@ def test_each_cause_gets_its_line_and_an_unknown_one_none(advised):
 
 
 def test_a_text_file_is_read_in_pieces(advised, tmp_path):
-    python = pandas_python()
+    python = notebook_python("pandas")
     with open(tmp_path / "rows.csv", "w") as file:
         file.write("a,b,c\n")
         for _ in range(100):
@@ -110,3 +119,19 @@ def test_a_text_file_is_read_in_pieces(advised, tmp_path):
     (_, (line,)) = advised(python, "400MiB", "import pandas", "rows = pandas.read_csv('rows.csv')")
     os.unlink(tmp_path / "rows.csv")
     assert line.startswith("Try:   the file has 148 MiB: pandas.read_csv(..., chunksize=100_000)"), line
+
+
+FIGURES = """
+for _ in range(100):
+    plt.figure()
+    plt.imshow(numpy.zeros((1000, 2000)))
+"""
+
+
+def test_plots_that_hold_their_data_are_named(advised):
+    python = notebook_python("matplotlib")
+    _, (figures,), _, (history,) = advised(
+        python, "400MiB", "import gc, numpy\nimport matplotlib.pyplot as plt\nplt.switch_backend('agg')", FIGURES,
+        "plt.close('all')\ngc.collect()\nplt.imshow(numpy.zeros((2000, 3000)))", "more = bytearray(1 << 30)")
+    assert figures.startswith("Try:   ") and " figures are open, which hold " in figures, figures
+    assert history.startswith("Try:   Out holds "), history

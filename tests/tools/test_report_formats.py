@@ -156,6 +156,18 @@ def test_fits_alone_is_five_lines_at_most_and_nothing_without_the_files(tool, fl
     assert "Checkpoint files:" in tool("report", flight).stdout
 
 
+def test_a_folder_that_never_answers_keeps_no_report(tool, build, flight):
+    hangs = {"LD_PRELOAD": str(build / "tests/programs/files_that_hang.so"),
+             "OOMGUARD_TEST_HANGS": str(flight.parent / "llama-19b")}
+    result = tool("report", flight, "--format", "json", env=hangs, timeout=30)
+    assert (result.returncode, result.stderr) == (0, ""), result
+    report = json.loads(result.stdout)
+    assert report["fits"] == [] and len(report["model_files"]) == 5
+    # The library is in the way, and in nobody else's.
+    hangs["OOMGUARD_TEST_HANGS"] += "-too"
+    assert json.loads(tool("report", flight, "--format", "json", env=hangs).stdout)["fits"]
+
+
 def test_of_files_beside_the_open_ones_nothing_is_told(tool, build, tmp_path):
     flight = report_file.write(build, tmp_path, 40, 60)
     folder = tmp_path / "llama-19b"

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include <chrono>
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
@@ -11,7 +10,6 @@
 #include "collector/probe/probe.h"
 #include "collector/record/kill_counts.h"
 #include "collector/record/sessions.h"
-#include "tools/report/by_child.h"
 #include "tools/report/death.h"
 #include "tools/report/fits.h"
 #include "tools/report/page_text.h"
@@ -22,7 +20,6 @@ namespace oomguard::tools {
 namespace {
 
 constexpr size_t kLongestCommand = 80;
-constexpr std::chrono::seconds kLongestAdvice{2};
 
 // Somebody wanted it to end, and knows.
 bool was_asked_for(const Ended& ended) {
@@ -48,12 +45,8 @@ void say(const std::string& name, pid_t pid, const Death& death, const record::F
   for (const std::string& line : death.more) text += shown(line) + "\n";
   fputs(text.c_str(), stderr);
   if (flight == nullptr) return;
-  const auto advice = [&] {
-    std::string lines;
-    for (const std::string& line : told_of_checkpoint(*flight, death)) lines += line + "\n";
-    return lines;
-  };
-  text = death.is_about_memory ? made_by_child(advice, kLongestAdvice) : "";
+  text.clear();
+  for (const std::string& line : told_of_checkpoint(*flight, death)) text += line + "\n";
   text += "More: oomguard report " + std::filesystem::path(flight->path()).stem().string() + "\n";
   fputs(text.c_str(), stderr);
 }

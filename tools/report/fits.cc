@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <ranges>
 #include <system_error>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "collector/probe/checkpoint_name.h"
 #include "collector/record/text_parts.h"
 #include "tools/report/amount.h"
+#include "tools/report/by_child.h"
 #include "tools/report/formats.h"
 #include "tools/report/page_text.h"
 
@@ -18,6 +20,7 @@ namespace oomguard::tools {
 namespace {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::json;
 
 constexpr int64_t kNsPerSecond = 1'000'000'000;
 constexpr int64_t kLoadingNs = 30 * kNsPerSecond;
@@ -25,6 +28,7 @@ constexpr int64_t kBeforeNs = 60 * kNsPerSecond;
 constexpr size_t kMostCheckpoints = 2;
 constexpr size_t kMostEntries = 1000;
 constexpr size_t kMostFitting = 3;  // of them are named
+constexpr std::chrono::seconds kLongestLook{2};
 
 // The limit that binds, and what others hold of it: at the newest refusal, else at the newest
 // sample.
@@ -158,11 +162,7 @@ void put_ways(const fit::Checkpoint& checkpoint, int64_t held, fit::Library tran
   }
 }
 
-std::string predicted(int64_t bytes) { return "~" + amount(bytes); }
-
-}  // namespace
-
-std::vector<Fit> what_would_fit(const record::Flight& flight) {
+std::vector<Fit> look(const record::Flight& flight) {
   const auto until = fit::Clock::now() + std::chrono::seconds(1);
   std::vector<Fit> fits;
   for (const auto& [folder, sizes] : open_files(flight)) {
@@ -176,6 +176,42 @@ std::vector<Fit> what_would_fit(const record::Flight& flight) {
     if (!fit.ways.empty()) fits.push_back(std::move(fit));
   }
   return fits;
+}
+
+// As bytes and back, of a child: CBOR, because paths may be no UTF-8.
+std::string packed(const std::vector<Fit>& fits) {
+  Json all = Json::array();
+  for (const Fit& fit : fits) {
+    Json ways = Json::array();
+    for (const Way& way : fit.ways) {
+      ways.push_back({way.how, way.bytes, way.fits, way.read_again});
+    }
+    all.push_back({fit.folder, fit.size_bytes, fit.room_bytes, std::move(ways)});
+  }
+  std::string text;
+  Json::to_cbor(all, text);
+  return text;
+}
+
+std::vector<Fit> unpacked(const std::string& text) {
+  const Json all = Json::from_cbor(text, true, false);
+  std::vector<Fit> fits;
+  if (!all.is_array()) return fits;  // the child was cut off
+  for (const Json& one : all) {
+    Fit fit{one[0], one[1], one[2], {}};
+    for (const Json& way : one[3]) fit.ways.push_back({way[0], way[1], way[2], way[3]});
+    fits.push_back(std::move(fit));
+  }
+  return fits;
+}
+
+std::string predicted(int64_t bytes) { return "~" + amount(bytes); }
+
+}  // namespace
+
+std::vector<Fit> what_would_fit(const record::Flight& flight) {
+  if (flight.model_files().empty()) return {};
+  return unpacked(made_by_child([&] { return packed(look(flight)); }, kLongestLook));
 }
 
 std::vector<std::string> advice_of(const Fit& fit) {

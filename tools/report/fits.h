@@ -9,7 +9,8 @@
 namespace oomguard::tools {
 
 // One for each checkpoint that was open when the process was seen last, the largest first. The
-// headers of its files are read, for a second at the most; what cannot be read is left out.
+// headers of its files are read, for a second at the most; what cannot be read is left out. A child
+// reads them, for two seconds at the most: their file system may never answer.
 std::vector<Fit> what_would_fit(const record::Flight& flight);
 
 // At most five lines, "Fits:  dtype=torch.bfloat16: ~0.3 GiB, ...": ways that are predicted to fit,
