@@ -59,8 +59,15 @@ void empty(Process& process) {
   process.pid = 0;
 }
 
+Process* find_own(int pid) {
+  for (Process& process : cards().processes) {
+    if (process.pid == pid && !process.scripted) return &process;
+  }
+  return nullptr;
+}
+
 void give_all_back() {
-  if (Process* own = own_process()) empty(*own);
+  if (Process* own = find_own(getpid())) empty(*own);
 }
 
 }  // namespace
@@ -81,9 +88,7 @@ Cards& cards() {
 
 Process* own_process() {
   const int pid = getpid();
-  for (Process& process : cards().processes) {
-    if (process.pid == pid && !process.scripted) return &process;
-  }
+  if (Process* own = find_own(pid)) return own;
   for (Process& process : cards().processes) {
     int nobody = 0;
     if (process.pid.compare_exchange_strong(nobody, pid)) {
