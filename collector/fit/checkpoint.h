@@ -63,6 +63,11 @@ struct Checkpoint {
   Layout layout = Layout::kFiles;
   std::string pipeline_class;  // of a model_index.json
   std::vector<Part> parts;
+  // Folders that a model_index.json names and that are not there.
+  std::vector<std::string> missing = {};
+  // The same with the files of a variant ("fp16"), where that has some of its own and less in them;
+  // a component without it is the same.
+  std::vector<Checkpoint> variants = {};
 };
 
 // A folder (of transformers, of diffusers, or with weight files alone), an index.json, or one file.

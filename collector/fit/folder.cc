@@ -7,6 +7,7 @@
 #include <set>
 
 #include "collector/fit/files.h"
+#include "collector/fit/weights.h"
 
 namespace oomguard::fit {
 namespace {
@@ -18,6 +19,8 @@ constexpr size_t kMostConfig = size_t{16} << 20;
 constexpr size_t kMostIndex = size_t{64} << 20;
 constexpr size_t kMostFiles = 4096;
 constexpr size_t kMostEntries = 10000;  // of a folder that is looked through
+constexpr size_t kMostMissing = 100;
+constexpr size_t kMostVariants = 4;
 constexpr int kMostDepth = 64;
 constexpr size_t kMostValues = 2'000'000;
 
@@ -167,31 +170,48 @@ std::optional<std::string> variant_of(const std::string& name, const std::string
     if (!variant.ends_with(ending)) return std::nullopt;
     variant.resize(variant.size() - ending.size());
   }
-  if (std::ranges::count(variant, '.') > 1) return std::nullopt;
+  // A shard is no variant ("model.fp16-00001-of-00002.safetensors").
+  if (std::ranges::count(variant, '.') > 1 || variant.find("-of-") != variant.npos) {
+    return std::nullopt;
+  }
   return variant.empty() ? "" : variant.substr(1);
 }
 
-// The weights of one model, as its library chooses among them: no variant before a variant
-// ("model.fp16.safetensors"), and safetensors before torch's files.
-Result<bool> add_named(const fs::path& folder, const std::vector<std::string>& stems,
-                       Budget* budget, Part* part) {
+// Weights of a folder, by their file's name or that of their index.
+struct Named {
+  std::string variant;  // "" for those that are no variant
+  std::string name;
+};
+
+const Named* of_variant(const std::vector<Named>& weights, const std::string& variant) {
+  const auto found = std::ranges::find(weights, variant, &Named::variant);
+  return found == weights.end() ? nullptr : &*found;
+}
+
+// One for each variant that there is, in the order in which a library chooses among them: no
+// variant before a variant ("model.fp16.safetensors"), and safetensors before torch's files.
+std::vector<Named> weights_in(const fs::path& folder, const std::vector<std::string>& stems) {
+  std::vector<Named> found;
   const std::vector<std::string> names = names_in(folder);
-  for (const bool variants : {false, true}) {
-    for (const std::string& stem : stems) {
-      for (const char* ending : {".safetensors", ".bin"}) {
-        // These two are not written.
-        if (stem + ending == "pytorch_model.safetensors" || stem + ending == "model.bin") continue;
-        for (const std::string& name : names) {
-          const auto variant = variant_of(name, stem, ending);
-          if (!variant || variant->empty() == variants) continue;
-          part->variant = *variant;
-          return name.ends_with(".json") ? add_indexed(folder / name, budget, part)
-                                         : add_file(folder / name, budget, part);
-        }
+  for (const std::string& stem : stems) {
+    for (const char* ending : {".safetensors", ".bin"}) {
+      // These two are not written.
+      if (stem + ending == "pytorch_model.safetensors" || stem + ending == "model.bin") continue;
+      for (const std::string& name : names) {
+        const auto variant = variant_of(name, stem, ending);
+        if (!variant || of_variant(found, *variant) != nullptr) continue;
+        found.push_back({*variant, name});
       }
     }
   }
-  return true;
+  std::ranges::stable_sort(found, {}, [](const Named& one) { return !one.variant.empty(); });
+  return found;
+}
+
+Result<bool> add_named(const fs::path& folder, const Named& named, Budget* budget, Part* part) {
+  part->variant = named.variant;
+  return named.name.ends_with(".json") ? add_indexed(folder / named.name, budget, part)
+                                       : add_file(folder / named.name, budget, part);
 }
 
 // What a component has a config.json of, and no weights.
@@ -202,30 +222,71 @@ bool is_without_weights(const std::string& class_name) {
   return false;
 }
 
+int64_t bytes_of(const Checkpoint& checkpoint) {
+  int64_t sum = 0;
+  for (const Part& part : checkpoint.parts) {
+    for (const File& file : part.files) sum = plus(sum, file.bytes);
+  }
+  return sum;
+}
+
+// `weights`: of each part's folder, whose first are those of `all`. A variant that cannot be read,
+// or not with the rest of the budget, is left out.
+void add_variants(const std::vector<std::vector<Named>>& weights, Budget* budget, Checkpoint* all) {
+  std::set<std::string> variants;
+  for (const std::vector<Named>& of_part : weights) {
+    for (size_t i = 1; i < of_part.size(); ++i) variants.insert(of_part[i].variant);
+  }
+  size_t read = 0;
+  for (const std::string& variant : variants) {
+    if (read++ == kMostVariants) return;
+    Checkpoint one{all->path, all->layout, all->pipeline_class, {}, all->missing};
+    bool whole = true;
+    for (size_t i = 0; i < weights.size() && whole; ++i) {
+      const Part& part = all->parts[i];
+      one.parts.push_back({part.folder, part.class_name, part.model_type, "", part.config_dtype,
+                           part.quantized, {}, {}});
+      const Named* named = of_variant(weights[i], variant);
+      whole = bool{add_named(fs::path(all->path) / part.folder,
+                             named != nullptr ? *named : weights[i].front(), budget,
+                             &one.parts.back())};
+    }
+    if (whole && bytes_of(one) < bytes_of(*all)) all->variants.push_back(std::move(one));
+  }
+}
+
 Result<Checkpoint> open_pipeline(const fs::path& folder, const Json& index, Budget* budget) {
   Checkpoint all{folder, Layout::kDiffusers, text_of(index, "_class_name"), {}};
+  std::vector<std::vector<Named>> weights;
   for (const auto& [name, what] : index.items()) {
     if (name.starts_with("_") || !what.is_array() || what.size() != 2 || !what[1].is_string()) {
       continue;
     }
     std::error_code error;
-    if (!is_plain_name(name) || !fs::is_directory(folder / name, error)) continue;
+    if (!is_plain_name(name)) continue;
+    if (!fs::is_directory(folder / name, error)) {
+      if (all.missing.size() < kMostMissing) all.missing.push_back(name);
+      continue;
+    }
     Part part;
     part.folder = name;
     const auto config = read_json(folder / name / "config.json", kMostConfig);
     if (!config) return config.error();
     put_config(*config, &part);
     part.class_name = what[1].get<std::string>();
-    const auto added = add_named(
-        folder / name, {"diffusion_pytorch_model", "model", "pytorch_model"}, budget, &part);
-    if (!added) return added.error();
-    if (!part.files.empty()) {
+    std::vector<Named> found =
+        weights_in(folder / name, {"diffusion_pytorch_model", "model", "pytorch_model"});
+    if (!found.empty()) {
+      const auto added = add_named(folder / name, found.front(), budget, &part);
+      if (!added) return added.error();
       all.parts.push_back(std::move(part));
+      weights.push_back(std::move(found));
     } else if (config->is_object() && !is_without_weights(part.class_name)) {
       return Error{(folder / name).string() + ": it has a config.json, and no weights are in it"};
     }
   }
   if (all.parts.empty()) return Error{folder.string() + ": no component of it has weights"};
+  add_variants(weights, budget, &all);
   return all;
 }
 
@@ -239,10 +300,13 @@ Result<Checkpoint> open_folder(const fs::path& folder, Budget* budget,
   Checkpoint all{folder, config->is_object() ? Layout::kTransformers : Layout::kFiles, "", {}};
   Part part;
   put_config(*config, &part);
+  std::vector<Named> found;
   if (config->is_object() || only.empty()) {
-    const auto named =
-        add_named(folder, {"model", "pytorch_model", "diffusion_pytorch_model"}, budget, &part);
-    if (!named) return named.error();
+    found = weights_in(folder, {"model", "pytorch_model", "diffusion_pytorch_model"});
+  }
+  if (!found.empty()) {
+    const auto added = add_named(folder, found.front(), budget, &part);
+    if (!added) return added.error();
   }
   if (part.files.empty()) {
     all.layout = Layout::kFiles;
@@ -259,6 +323,7 @@ Result<Checkpoint> open_folder(const fs::path& folder, Budget* budget,
   }
   if (part.files.empty()) return Error{folder.string() + ": no weights of a model are in it"};
   all.parts.push_back(std::move(part));
+  if (all.layout == Layout::kTransformers) add_variants({std::move(found)}, budget, &all);
   return all;
 }
 

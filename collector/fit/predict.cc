@@ -216,7 +216,7 @@ Sums sums_of(const Checkpoint& checkpoint) {
 std::vector<Outcome> predict(const Checkpoint& checkpoint, const Room& room, bool train) {
   std::vector<Outcome> outcomes;
   for (const Way& way : ways_of(checkpoint, !room.gpus.empty(), train)) {
-    outcomes.push_back(judge(way, need_of(way, checkpoint, room), room));
+    outcomes.push_back(judge(way, need_of(way, loaded_by(way, checkpoint), room), room));
   }
   return outcomes;
 }
@@ -230,11 +230,13 @@ std::vector<const Outcome*> ranked(const std::vector<Outcome>& outcomes, Library
                           : way.bits == 8                ? 2
                           : way.dtype != Dtype::kUnknown ? 1
                                                          : 0;
+    // Before what is converted: a variant is not, and is somebody's choice.
+    const int variant = way.variant != 0 ? 5 : 0;
     const bool parts = way.placement == Placement::kOffload ||
                        (way.placement == Placement::kAuto &&
                         plus(one->need.anonymous_kept, one->need.read_each_pass) > 0);
     return static_cast<int>(one->verdict) * 1000 + (!one->need.gpus.empty() && !gpu ? 100 : 0) +
-           (parts ? 50 : 0) + precision * 10 + (way.mapped ? 0 : 1);
+           (parts ? 50 : 0) + precision * 10 + variant + (way.mapped ? 0 : 1);
   };
   std::vector<const Outcome*> order;
   for (const Outcome& one : outcomes) {

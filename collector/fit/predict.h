@@ -38,6 +38,7 @@ struct Way {
   bool mapped = true;        // weights stay in the file where they need no conversion
   bool low_cpu_mem = false;  // transformers 4: no skeleton is made first
   bool train = false;        // with AdamW: gradients and two states
+  uint8_t variant = 0;       // 0: none, else the checkpoint's variants[variant - 1]
 
   bool operator==(const Way&) const = default;
 };
@@ -82,7 +83,11 @@ struct Sums {
 };
 Sums sums_of(const Checkpoint& checkpoint);
 
-// The ways that there are for this checkpoint, in an order for people to read.
+// The checkpoint, or its variant, that is loaded in this way.
+const Checkpoint& loaded_by(const Way& way, const Checkpoint& checkpoint);
+
+// The ways that there are for this checkpoint, in an order for people to read; of a variant those
+// that convert nothing.
 std::vector<Way> ways_of(const Checkpoint& checkpoint, bool with_gpu, bool train);
 
 // What each of them takes, and whether it fits.

@@ -120,6 +120,14 @@ std::string torch_dtype(const Way& way, const Checkpoint& checkpoint) {
   return is_floating(dtype) ? std::string("torch.") + name_of(dtype) : "";
 }
 
+// ", variant="fp16"", where a part is one.
+std::string variant_argument(const Checkpoint& checkpoint) {
+  for (const Part& part : checkpoint.parts) {
+    if (!part.variant.empty()) return ", variant=" + quoted(part.variant);
+  }
+  return "";
+}
+
 std::string of_transformers(const Way& way, const Checkpoint& checkpoint, const Room& room) {
   const std::string dtype = torch_dtype(way, checkpoint);
   const bool is_4 = way.library == Library::kTransformers4;
@@ -141,15 +149,10 @@ std::string of_transformers(const Way& way, const Checkpoint& checkpoint, const 
   }
   if (way.low_cpu_mem) text += ", low_cpu_mem_usage=True";
   if (!way.mapped) text += ", disable_mmap=True";
-  if (!checkpoint.parts.empty() && !checkpoint.parts.front().variant.empty()) {
-    text += ", variant=" + quoted(checkpoint.parts.front().variant);
-  }
-  return text;
+  return text + variant_argument(checkpoint);
 }
 
-}  // namespace
-
-std::vector<Way> ways_of(const Checkpoint& checkpoint, bool with_gpu, bool train) {
+std::vector<Way> ways_of_one(const Checkpoint& checkpoint, bool with_gpu, bool train) {
   Ways ways(checkpoint);
   const Library library = library_of(checkpoint);
   if (train) {
@@ -184,14 +187,34 @@ std::vector<Way> ways_of(const Checkpoint& checkpoint, bool with_gpu, bool train
   return ways.list;
 }
 
-std::string arguments_of(const Way& way, const Checkpoint& checkpoint, const Room& room) {
+}  // namespace
+
+const Checkpoint& loaded_by(const Way& way, const Checkpoint& checkpoint) {
+  return way.variant == 0 ? checkpoint : checkpoint.variants[way.variant - 1];
+}
+
+std::vector<Way> ways_of(const Checkpoint& checkpoint, bool with_gpu, bool train) {
+  std::vector<Way> ways = ways_of_one(checkpoint, with_gpu, train);
+  for (size_t i = 0; i < checkpoint.variants.size() && !train; ++i) {
+    for (Way way : ways_of_one(checkpoint.variants[i], with_gpu, train)) {
+      const bool plain = way.dtype == Dtype::kUnknown && way.bits == 0 && way.mapped;
+      way.variant = static_cast<uint8_t>(i + 1);
+      if (plain && !way.low_cpu_mem) ways.push_back(way);
+    }
+  }
+  return ways;
+}
+
+std::string arguments_of(const Way& way, const Checkpoint& all, const Room& room) {
+  const Checkpoint& checkpoint = loaded_by(way, all);
   const std::string dtype = torch_dtype(way, checkpoint);
   switch (way.library) {
     case Library::kTransformers5:
     case Library::kTransformers4:
       return of_transformers(way, checkpoint, room);
     case Library::kDiffusers: {
-      const std::string text = "torch_dtype=" + (dtype.empty() ? "\"auto\"" : dtype);
+      const std::string text = "torch_dtype=" + (dtype.empty() ? "\"auto\"" : dtype) +
+                               variant_argument(checkpoint);
       if (way.placement == Placement::kCuda) return text + ", .to(\"cuda\")";
       return text + (way.placement == Placement::kOffload ? ", .enable_model_cpu_offload()" : "");
     }
@@ -207,9 +230,10 @@ std::string arguments_of(const Way& way, const Checkpoint& checkpoint, const Roo
   return "";
 }
 
-std::vector<std::string> call_of(const Way& way, const Checkpoint& checkpoint, const Room& room) {
+std::vector<std::string> call_of(const Way& way, const Checkpoint& all, const Room& room) {
+  const Checkpoint& checkpoint = loaded_by(way, all);
   const std::string path = quoted(checkpoint.path);
-  const std::string arguments = arguments_of(way, checkpoint, room);
+  const std::string arguments = arguments_of(way, all, room);
   const std::string file =
       is_one_file(checkpoint) ? quoted(checkpoint.parts[0].files[0].path) : "path";
   const std::string each =

@@ -131,6 +131,25 @@ def test_a_pipeline_shows_its_components(tool, tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
     assert "  transformer: 4.3 B parameters, bfloat16 8.0 GiB" in result.stdout
     assert result.stdout.splitlines()[-1].strip() == "pipe.enable_model_cpu_offload()"
+    assert "not there" not in result.stdout
+
+
+def test_a_component_that_is_missing_is_named_and_a_variant_that_fits_is_the_call(tool, tmp_path):
+    (tmp_path / "model_index.json").write_text(json.dumps(
+        {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "U"], "vae": ["diffusers", "V"],
+         "safety_checker": [None, None]}))
+    (tmp_path / "unet").mkdir()
+    for ending, elements in (("safetensors", 1 << 33), ("fp16.safetensors", 1 << 32)):
+        write_safetensors(tmp_path / "unet" / f"diffusion_pytorch_model.{ending}", {"w": elements})
+    result = tool("fit", tmp_path, "--limit", "12G")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "  Named in model_index.json, and not there: vae\n" in result.stdout
+    call = f'pipe = StableDiffusionPipeline.from_pretrained("{tmp_path}", torch_dtype=torch.bfloat16, variant="fp16")'
+    assert result.stdout.splitlines()[-1].strip() == call, result.stdout
+    page = json.loads(tool("fit", tmp_path, "--limit", "12G", "--json").stdout)
+    assert page["missing"] == ["vae"]
+    assert [way["variant"] for way in page["ways"]] == [None, None, None, "fp16"]
+    assert page["ways"][page["best"]["way"]]["variant"] == "fp16"
 
 
 def test_a_model_of_the_hubs_cache_is_found_by_its_name(tool, model, tmp_path):

@@ -55,6 +55,14 @@ const char* verdict_word(fit::Verdict verdict) {
 
 Json number_or_null(int64_t bytes) { return bytes == INT64_MAX ? Json(nullptr) : Json(bytes); }
 
+// The first part's that has one: what its arguments say.
+Json variant_of(const fit::Way& way, const fit::Checkpoint& checkpoint) {
+  for (const fit::Part& part : fit::loaded_by(way, checkpoint).parts) {
+    if (!part.variant.empty()) return part.variant;
+  }
+  return nullptr;
+}
+
 Json way_json(const fit::Outcome& outcome, const FitPage& page) {
   const fit::Way& way = outcome.way;
   const fit::Need& need = outcome.need;
@@ -65,6 +73,7 @@ Json way_json(const fit::Outcome& outcome, const FitPage& page) {
           {"mapped", way.mapped},
           {"low_cpu_mem_usage", way.low_cpu_mem},
           {"train", way.train},
+          {"variant", variant_of(way, page.checkpoint)},
           {"arguments", fit::arguments_of(way, page.checkpoint, page.room)},
           {"anonymous_bytes", need.anonymous},
           {"anonymous_kept_bytes", need.anonymous_kept},
@@ -106,6 +115,7 @@ std::string fit_json(const FitPage& page) {
                     {"file_bytes", sums.bytes},
                     {"dtype", name_of(sums.dtype)},
                     {"parts", parts},
+                    {"missing", page.checkpoint.missing},
                     {"left_bytes", number_or_null(page.left)},
                     {"imports_bytes", fit::kImports},
                     {"gpu_left_bytes", page.room.gpus},

@@ -216,6 +216,13 @@ std::string fit_text(const FitPage& page) {
                   " parameters, " + dtypes_of(one),
               4);
   }
+  std::string missing;
+  for (const std::string& name : page.checkpoint.missing) {
+    missing += (missing.empty() ? "" : ", ") + shown(name);
+  }
+  if (!missing.empty()) {
+    text.line("  Named in model_index.json, and not there: " + missing, 4);
+  }
   std::string room = (page.planned ? "Memory left, as --limit says: " : "Memory left now: ") +
                      gibibytes(page.left);
   if (page.left != INT64_MAX) {

@@ -133,9 +133,12 @@ std::vector<std::pair<fs::path, Sizes>> open_files(const record::Flight& flight)
   return all;
 }
 
-// Those of `sizes` that are the checkpoint's.
+// Those of `sizes` that are the checkpoint's, or one of its variants'.
 Sizes files_of(const fit::Checkpoint& checkpoint, const Sizes& sizes) {
   Sizes own;
+  for (const fit::Checkpoint& variant : checkpoint.variants) {
+    own.merge(files_of(variant, sizes));
+  }
   for (const fit::Part& part : checkpoint.parts) {
     for (const fit::File& file : part.files) {
       if (const auto found = sizes.find(file.path); found != sizes.end()) own.insert(*found);

@@ -74,6 +74,53 @@ TEST_F(Folders, SafetensorsComeBeforeTorchAndBothBeforeVariants) {
   EXPECT_EQ(tensor(), "safetensors");
 }
 
+TEST_F(Folders, AVariantBesideOtherWeightsIsReadToo) {
+  const auto read = [&] {
+    auto all = open_checkpoint(folder_.path());
+    EXPECT_TRUE(all) << all.error().message;
+    return all ? *all : Checkpoint();
+  };
+  const std::string half =
+      safetensors(R"({"w":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})", 4);
+  folder_.write("config.json", "{}");
+  folder_.write("model.safetensors", one_tensor("w"));
+  folder_.write("model.large.safetensors", one_tensor("weights_of_a_longer_name"));
+  EXPECT_TRUE(read().variants.empty());  // not smaller
+  folder_.write("model.fp16-00001-of-00001.safetensors", half);
+  folder_.write("model.safetensors.index.fp16.json",
+                R"({"weight_map":{"w":"model.fp16-00001-of-00001.safetensors"}})");
+  folder_.write("model.int8.safetensors", "{");  // what cannot be read is none
+  const Checkpoint all = read();
+  EXPECT_EQ(all.parts[0].variant, "");
+  ASSERT_EQ(all.variants.size(), 1u);
+  EXPECT_EQ(all.variants[0].parts[0].variant, "fp16");
+  EXPECT_EQ(all.variants[0].parts[0].tensors[0].dtype, Dtype::kFloat16);
+  for (const char* other : {"", ".large", ".int8"}) {
+    std::filesystem::remove(folder_.path("model" + std::string(other) + ".safetensors"));
+  }
+  EXPECT_EQ(read().parts[0].variant, "fp16");
+}
+
+TEST_F(Folders, AVariantOfAPipelineHasTheOthersComponents) {
+  folder_.write("model_index.json",
+                R"({"unet":["diffusers","U"],"vae":["diffusers","V"],"encoder":["a","E"],)"
+                R"("no":[null,null]})");
+  folder_.write("unet/diffusion_pytorch_model.safetensors", one_tensor("w"));
+  folder_.write(
+      "unet/diffusion_pytorch_model.fp16.safetensors",
+      safetensors(R"({"w":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})", 4));
+  folder_.write("vae/diffusion_pytorch_model.safetensors", one_tensor("v"));
+  const auto all = open_checkpoint(folder_.path());
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_EQ(all->missing, std::vector<std::string>{"encoder"});
+  ASSERT_EQ(all->variants.size(), 1u);
+  const std::vector<Part>& parts = all->variants[0].parts;
+  ASSERT_EQ(parts.size(), 2u);
+  EXPECT_EQ(parts[0].folder + parts[0].variant, "unetfp16");
+  EXPECT_EQ(parts[1].variant + parts[1].tensors[0].name, "v");
+  EXPECT_EQ(parts[1].class_name, "V");
+}
+
 TEST_F(Folders, APipelineHasItsComponents) {
   folder_.write("model_index.json",
                 R"({"_class_name":"LTX2Pipeline","scheduler":["diffusers","S"],)"

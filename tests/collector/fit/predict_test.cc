@@ -42,6 +42,29 @@ TEST(Predict, WeightsAsInTheFileStayMappedAndAreReadAgainWhereTheyDoNotFit) {
   EXPECT_EQ(find(predict(model(), {9 * kGiB, {}}, false), {}).verdict, Verdict::kFits);
 }
 
+TEST(Predict, AVariantIsForWhatTheOtherWeightsDoNotFitInto) {
+  Checkpoint all = model();
+  all.variants = {all};
+  for (Tensor& one : all.parts[0].tensors) {
+    one.dtype = Dtype::kFloat32;
+    one.bytes *= 2;
+  }
+  for (File& file : all.parts[0].files) file.bytes *= 2;
+  all.variants[0].parts[0].variant = "bf16";
+  const auto best = [&](const Room& room) {
+    const auto outcomes = predict(all, room, false);
+    const Outcome* one = best_of(outcomes, Library::kTransformers5);
+    return one == nullptr ? "" : call_of(one->way, all, room).back();
+  };
+  EXPECT_NE(best({9 * kGiB, {}})
+                .find(R"(("/model", dtype=torch.bfloat16, variant="bf16"))"),
+            std::string::npos);
+  EXPECT_NE(best({18 * kGiB, {}}).find("(\"/model\", dtype=torch.float32)"), std::string::npos);
+  EXPECT_NE(best({9 * kGiB, {10 * kGiB}}).find(R"(device_map="cuda", variant="bf16")"),
+            std::string::npos);
+  for (const Outcome& one : predict(all, {9 * kGiB, {}}, true)) EXPECT_EQ(one.way.variant, 0);
+}
+
 TEST(Predict, AConversionIsAnonymousAndSaysHowMuchIsMissing) {
   const auto outcomes = predict(model(), {6 * kGiB, {}}, false);
   const Outcome& one = find(outcomes, {.dtype = Dtype::kFloat32});

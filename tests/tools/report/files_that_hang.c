@@ -1,5 +1,5 @@
-// Preloaded: whoever looks at a file below OOMGUARD_TEST_HANGS gets no answer, as from a dead server
-// of files.
+// Preloaded: whoever looks at a file below OOMGUARD_TEST_HANGS gets no answer, as from a dead
+// server of files.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdarg.h>
