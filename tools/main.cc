@@ -68,7 +68,7 @@ int run_command(std::vector<std::string> words) {
   app.require_subcommand(1);
   const std::vector<std::string> program = cut_program(&words);
   std::vector<Verb> verbs{add_run(app, program), add_env(app), add_limits(app), add_report(app),
-                          add_top(app), add_fit(app)};
+                          add_top(app), add_fit(app), add_config(app)};
   for (Verb& verb : add_sessions(app)) verbs.push_back(std::move(verb));
   for (Verb& verb : add_kernelspec(app)) verbs.push_back(std::move(verb));
   app.footer(exit_statuses());  // last: a verb takes over the footer that is there when it is made

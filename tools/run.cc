@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -36,41 +37,50 @@ std::string variable(const std::string& name) {
   return value != nullptr ? value : "";
 }
 
-struct Setting {
+struct Plan {
   std::vector<std::string> environment;
   options::Values values;
   bool names_directory = false;  // on the command line
 };
 
 // The environment of the program, and what it sets.
-Result<Setting> make_setting(const OptionFlags& flags) {
-  Setting setting;
-  for (char** entry = environ; *entry != nullptr; ++entry) setting.environment.push_back(*entry);
-  if (variable("OOMGUARD_EXIT_CODE").empty()) {
-    set_variable(&setting.environment, "OOMGUARD_EXIT_CODE", std::to_string(kEndedByRefusalStatus));
-  }
+Result<Plan> make_plan(const OptionFlags& flags) {
+  Plan plan;
+  for (char** entry = environ; *entry != nullptr; ++entry) plan.environment.push_back(*entry);
   const auto variables = flags.variables();
   if (!variables) return variables.error();
   for (const auto& [name, value] : *variables) {
-    set_variable(&setting.environment, name, value);
-    if (name == "OOMGUARD_DIR") setting.names_directory = true;
+    set_variable(&plan.environment, name, value);
+    if (name == "OOMGUARD_DIR") plan.names_directory = true;
   }
   std::vector<const char*> block;
-  for (const std::string& entry : setting.environment) block.push_back(entry.c_str());
+  for (const std::string& entry : plan.environment) block.push_back(entry.c_str());
   block.push_back(nullptr);
-  const auto values = read_settings(block.data());
-  if (!values) return values.error();
-  setting.values = *values;
-  return setting;
+  const auto settings = read_all_settings(block.data());
+  if (!settings) return settings.error();
+  for (const options::Option& option : options::kTable) {
+    const Setting& one = settings->of[static_cast<size_t>(option.id)];
+    const bool given = std::ranges::count(*variables, option.variable, &EnvironmentPair::first) > 0;
+    if (one.locked && given) {
+      return Error{std::string(option.flag) + ": " + one.from + " locks it: " + one.value,
+                   kBadUsage};
+    }
+  }
+  plan.values = settings->values;
+  if (settings->of[static_cast<size_t>(options::Id::kExitCode)].from == "default") {
+    plan.values.refusal_exit_code = kEndedByRefusalStatus;
+    set_variable(&plan.environment, "OOMGUARD_EXIT_CODE", std::to_string(kEndedByRefusalStatus));
+  }
+  return plan;
 }
 
 // A program is guarded without a session, too, so that only a folder that was asked for here is an
 // error.
-Result<bool> check_recordable(const Setting& setting, const std::string& directory) {
+Result<bool> check_recordable(const Plan& plan, const std::string& directory) {
   const int error = record::prepare_folder(directory.c_str());
   if (error == 0) return true;
   const std::string text = "no session can be recorded in '" + directory + "': " + strerror(-error);
-  if (setting.names_directory) return Error{"--dir: " + text, kCannotWrite};
+  if (plan.names_directory) return Error{"--dir: " + text, kCannotWrite};
   fprintf(stderr, "oomguard: %s; the program is guarded without one\n", text.c_str());
   return true;
 }
@@ -82,37 +92,37 @@ int exit_status_of(const Ended& ended) {
 
 Result<int> run_program(const OptionFlags& flags, const std::vector<std::string>& words,
                         bool subreaper) {
-  auto setting = make_setting(flags);
-  if (!setting) return setting.error();
+  auto plan = make_plan(flags);
+  if (!plan) return plan.error();
   if (words.empty())
     return Error{"which program? oomguard run [options] -- PROGRAM ARGUMENTS", kBadUsage};
   const auto path = find_program(words.front());
   if (!path) return path.error();
-  if (setting->values.enabled) {
+  if (plan->values.enabled) {
     const auto guardable = check_guardable(*path);
     if (!guardable) return guardable.error();
-    const auto preload = find_preload(setting->values);
+    const auto preload = find_preload(plan->values);
     if (!preload) return preload.error();
-    set_variable(&setting->environment, "LD_PRELOAD",
+    set_variable(&plan->environment, "LD_PRELOAD",
                  compose_preload(*preload, variable("LD_PRELOAD")));
   }
-  const std::string directory = session_directory(setting->values);
-  if (setting->values.enabled) {
-    const auto recordable = check_recordable(*setting, directory);
+  const std::string directory = session_directory(plan->values);
+  if (plan->values.enabled) {
+    const auto recordable = check_recordable(*plan, directory);
     if (!recordable) return recordable.error();
   }
-  std::erase_if(setting->environment, [](const std::string& entry) {
+  std::erase_if(plan->environment, [](const std::string& entry) {
     return entry.starts_with(std::string(kProgramVariable) + "=");
   });
   PostMortem post_mortem(directory);
   const auto ended =
-      supervise(*path, words, std::move(setting->environment), kProgramVariable, subreaper);
+      supervise(*path, words, std::move(plan->environment), kProgramVariable, subreaper);
   if (!ended) return ended.error();
   post_mortem.after(*path, *ended);
-  if (!setting->values.enabled) return exit_status_of(*ended);
+  if (!plan->values.enabled) return exit_status_of(*ended);
   record::prune_sessions(directory, {});
-  const bool refused = setting->values.refusal_exit_code != 0 && post_mortem.ended_by_refusal();
-  return refused ? setting->values.refusal_exit_code : exit_status_of(*ended);
+  const bool refused = plan->values.refusal_exit_code != 0 && post_mortem.ended_by_refusal();
+  return refused ? plan->values.refusal_exit_code : exit_status_of(*ended);
 }
 
 }  // namespace

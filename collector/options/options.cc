@@ -139,20 +139,18 @@ bool parse_directory(const char* value, char (&out)[256]) {
   return true;
 }
 
-// The value of `variable` in the block, or null. An empty value counts as not set: that is how a
-// shell or a container manifest usually says "nothing".
-const char* find(const char* const* block, const char* variable) {
-  const size_t length = strlen(variable);
+}  // namespace
+
+const char* find_variable(const char* const* block, const char* name) {
+  const size_t length = strlen(name);
   for (; block != nullptr && *block != nullptr; ++block) {
     const char* entry = *block;
-    if (strncmp(entry, variable, length) == 0 && entry[length] == '=') {
+    if (strncmp(entry, name, length) == 0 && entry[length] == '=') {
       return entry[length + 1] == '\0' ? nullptr : entry + length + 1;
     }
   }
   return nullptr;
 }
-
-}  // namespace
 
 bool is_switch(const Option& option) { return equals(option.forms, OOMGUARD_SWITCH_FORMS); }
 
@@ -197,29 +195,9 @@ bool parse(Id id, const char* value, Values* out) {
   return false;
 }
 
-size_t parse_environment(const char* const* environ_block, Values* out, Rejected* rejected,
-                         size_t capacity) {
-  size_t rejections = 0;
-  for (const Option& option : kTable) {
-    const char* value = find(environ_block, option.variable);
-    if (value == nullptr || parse(option.id, value, out)) continue;
-    if (rejections < capacity) rejected[rejections] = {option.id, value};
-    ++rejections;
-  }
-  if (find(environ_block, "OOMGUARD_BUDGET") == nullptr) {
-    // Not a variable of ours: a value that is no number of bytes was meant for somebody else.
-    int64_t bytes = 0;
-    const char* limit = find(environ_block, "MEM_LIMIT");
-    if (limit != nullptr && parse_bytes(limit, &bytes) && bytes >= kLeastBudget) {
-      out->budget_bytes = bytes;
-    }
-  }
-  return rejections;
-}
-
 size_t default_directory(const char* const* environ_block, unsigned uid, char* out,
                          size_t capacity) {
-  const char* parent = find(environ_block, "TMPDIR");
+  const char* parent = find_variable(environ_block, "TMPDIR");
   if (parent == nullptr || parent[0] != '/' || strlen(parent) > kMaxDirectory - 24) parent = "/tmp";
   char digits[12];
   size_t count = 0;

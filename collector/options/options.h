@@ -1,6 +1,6 @@
 // The one table of options: each has a command-line spelling, an environment variable, a default,
 // the accepted forms and a help line (options.def). `--help`, `oomguard env`, the README and the
-// shim derive from it. It lists only what works.
+// shim derive from it. It lists only what works. What sets them is in settings.h.
 //
 // A leaf. Parsing is allocation-free and throws nothing, because the shim does it before main.
 // Callable from a hook: yes. Thread-safety: pure functions.
@@ -63,24 +63,15 @@ struct Values {
   int64_t flight_bytes = int64_t{16} << 20;
 };
 
+// The value of a variable in an environment (a NULL-terminated array of "K=V"), or null. An empty
+// value counts as not set: that is how a shell or a container manifest usually says "nothing".
+const char* find_variable(const char* const* environ_block, const char* name);
+
 // The option is on or off: a flag without a value on the command line.
 bool is_switch(const Option& option);
 
 // Parses one value into `out`. False: not accepted, `out` is untouched.
 [[nodiscard]] bool parse(Id id, const char* value, Values* out);
-
-// A value in the environment that was not accepted.
-struct Rejected {
-  Id id;
-  const char* value;
-};
-
-// Reads every variable of the table from `environ_block` (a NULL-terminated array of "K=V").
-// MEM_LIMIT (bytes, set by JupyterHub) is the budget where OOMGUARD_BUDGET is not set. Returns how
-// many values were rejected (their defaults stay); the first `capacity` are described in
-// `rejected`.
-size_t parse_environment(const char* const* environ_block, Values* out, Rejected* rejected,
-                         size_t capacity);
 
 // Sizes as people write them: 28G, 512MiB, 1.5GB, 4096, 10K. G and GiB are powers of two, GB of
 // ten. False where the text is none or does not fit 63 bits.

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "collector/options/options.h"
+#include "collector/options/settings.h"
 #include "collector/probe/process.h"
 #include "collector/probe/syscall.h"
 #include "shim/budget/behind.h"
@@ -36,19 +36,13 @@ namespace {
 
 using budget::gate;
 
-constexpr size_t kRejectedShown = 4;
+constexpr size_t kMostWarnings = 4;
 
-void warn_rejected(const options::Rejected& rejected) noexcept {
-  const options::Option& option = options::kTable[static_cast<size_t>(rejected.id)];
+// Tells what is wrong with the settings, where that is not too much.
+void warn(const options::Found& found, void* told) noexcept {
   char line[512];
-  size_t used = 0;
-  for (const char* part : {"oomguard: ", option.variable, "=", rejected.value,
-                           " is not accepted (", option.forms, "); using the default, ",
-                           option.fallback}) {
-    for (; *part != '\0' && used + 1 < sizeof line; ++part) line[used++] = *part;
-  }
-  line[used++] = '\n';
-  sys::write(2, line, used);
+  const size_t length = options::describe(found, line, sizeof line);
+  if (length > 0 && ++*static_cast<size_t*>(told) <= kMostWarnings) sys::write(2, line, length);
 }
 
 // The exec hooks recognise this library in LD_PRELOAD by the path it was loaded from.
@@ -243,34 +237,26 @@ void guard(const options::Values& values, bool is_root) noexcept {
   budget::watchdog::allow();
 }
 
-[[gnu::constructor(101)]] void start(int, char**, char** environment) noexcept {
-  const int saved_errno = errno;
-  interpose::resolve();
+// False where this process is not guarded.
+bool begin(char** environment) noexcept {
   options::Values values;
-  options::Rejected rejected[kRejectedShown];
-  const size_t bad = options::parse_environment(environment, &values, rejected, kRejectedShown);
-  if (!values.enabled) {
-    gate.set_mode(budget::Gate::Mode::kOff);
-    errno = saved_errno;
-    return;
+  if (options::switched_off(environment)) {
+    values.enabled = false;
+    gate.configure(values);
+    return false;
   }
-  gate.configure(values);
-  remember_library_path();
   python::detect();
   const bool is_python = python::state() != python::State::kNotPython;
   const bool is_run = is_run_program(environment);
-  if (!is_python && !is_run) {
-    gate.set_mode(budget::Gate::Mode::kOff);
-    errno = saved_errno;
-    return;
-  }
-  for (size_t i = 0; i < bad && i < kRejectedShown; ++i) warn_rejected(rejected[i]);
+  size_t told = is_python || is_run ? 0 : kMostWarnings;
+  options::read_settings(environment, options::policy_files(environment), &values, warn, &told);
+  gate.configure(values);
+  remember_library_path();
+  if (!values.enabled || (!is_python && !is_run)) return false;
   Dl_info first{};
   if (const char* before = stands_before(&first); before != nullptr) {
     say_off(before);
-    gate.set_mode(budget::Gate::Mode::kOff);
-    errno = saved_errno;
-    return;
+    return false;
   }
   if (values.directory[0] == '\0') {
     options::default_directory(environment, static_cast<unsigned>(getuid()), values.directory,
@@ -281,6 +267,13 @@ void guard(const options::Values& values, bool is_root) noexcept {
   budget::gate.set_only_c(!is_python);
   guard(values, is_run);
   say_not_refused(first.dli_fname);
+  return true;
+}
+
+[[gnu::constructor(101)]] void start(int, char**, char** environment) noexcept {
+  const int saved_errno = errno;
+  interpose::resolve();
+  if (!begin(environment)) gate.set_mode(budget::Gate::Mode::kOff);
   errno = saved_errno;
 }
 

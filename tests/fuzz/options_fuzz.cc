@@ -1,11 +1,16 @@
-// Values as people write them into the environment, and sizes that are written and read again.
+// Values as people write them into the environment and into a file, and sizes that are written and
+// read again.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
 
-#include "collector/options/options.h"
+#include "collector/options/settings.h"
 
 using namespace oomguard;
 
@@ -18,6 +23,15 @@ static void check_bytes(const char* text) {
   if (options::format_bytes(bytes, shown, sizeof shown) >= sizeof shown) abort();
   int64_t again = -1;
   if (bytes > 1 && !strstr(shown, "bytes") && !options::parse_bytes(shown, &again)) abort();
+}
+
+// The user's file, in memory.
+static void write_file(const std::string& text, options::Files* files) {
+  static const int fd = ::memfd_create("oomguard.conf", MFD_CLOEXEC);
+  if (::fchmod(fd, 0600) != 0 || ::ftruncate(fd, 0) != 0) abort();
+  if (::pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) abort();
+  files->system = "/proc/self/fd/none";
+  snprintf(files->user, sizeof files->user, "/proc/self/fd/%d", fd);
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -37,8 +51,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<const char*> block;
   for (const std::string& entry : entries) block.push_back(entry.c_str());
   block.push_back(nullptr);
-  options::Rejected rejected[2];
-  options::parse_environment(block.data(), &values, rejected, 2);
+  options::Files files;
+  write_file(text, &files);
+  const auto tell = [](const options::Found& found, void*) {
+    char line[200];
+    const size_t length = options::describe(found, line, sizeof line);
+    if (length > sizeof line || (length > 0 && memchr(line, '\n', length) != line + length - 1)) {
+      abort();
+    }
+  };
+  options::read_settings(block.data(), files, &values, tell, nullptr);
   if (strnlen(values.directory, sizeof values.directory) == sizeof values.directory) abort();
   char folder[64];
   if (options::default_directory(block.data(), 1000, folder, sizeof folder) >= sizeof folder) abort();

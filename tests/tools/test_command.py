@@ -121,7 +121,7 @@ def test_output_that_cannot_be_written_is_an_error(tool):
 
 @pytest.mark.parametrize(
     "words, verbs",
-    ((["nope"], "run, env, limits, report, top, fit, sessions, kernelspec"), (["kernelspec", "x"], "install")),
+    ((["nope"], "run, env, limits, report, top, fit, config, sessions, kernelspec"), (["kernelspec", "x"], "install")),
     ids=lambda one: "-".join(one) if isinstance(one, list) else "",
 )
 def test_an_unknown_verb_is_named_with_those_that_exist(tool, words, verbs):

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <optional>
 #include <system_error>
 
 #include "tools/command/exit_status.h"
@@ -71,25 +72,45 @@ Result<std::vector<EnvironmentPair>> OptionFlags::variables() const {
 Result<options::Values> OptionFlags::values() const {
   const auto pairs = variables();
   if (!pairs) return pairs.error();
-  options::Values values;
-  for (const options::Option& option : options::kTable) {
-    for (const auto& [name, value] : *pairs) {
-      if (name == option.variable && !options::parse(option.id, value.c_str(), &values)) {
-        return not_accepted(option.flag, value, option.forms);
-      }
+  std::vector<std::string> entries;
+  for (const auto& [name, value] : *pairs) entries.push_back(name + "=" + value);
+  std::vector<const char*> block;
+  for (const std::string& entry : entries) block.push_back(entry.c_str());
+  for (char** entry = environ; *entry != nullptr; ++entry) block.push_back(*entry);
+  block.push_back(nullptr);
+  return read_settings(block.data());
+}
+
+Result<Settings> read_all_settings(const char* const* block) {
+  struct Reading {
+    Settings settings;
+    std::optional<Error> error;
+  } reading;
+  for (Setting& setting : reading.settings.of) setting.from = "default";
+  const auto tell = [](const options::Found& found, void* context) {
+    auto& [settings, error] = *static_cast<Reading*>(context);
+    const auto index = static_cast<size_t>(found.id);
+    if (found.outcome == options::Outcome::kTaken) {
+      settings.of[index] = {found.text, found.name, found.locks};
+      return;
     }
-  }
-  return values;
+    char line[512];
+    settings.wrong.emplace_back(line, options::describe(found, line, sizeof line));
+    if (found.outcome == options::Outcome::kNotAccepted &&
+        found.source == options::Source::kEnvironment && !error) {
+      error = not_accepted(found.name, found.text, options::kTable[index].forms);
+    }
+  };
+  options::read_settings(block, options::policy_files(block), &reading.settings.values, tell,
+                         &reading);
+  if (reading.error) return *reading.error;
+  return std::move(reading.settings);
 }
 
 Result<options::Values> read_settings(const char* const* block) {
-  options::Values values;
-  options::Rejected rejected{};
-  if (options::parse_environment(block, &values, &rejected, 1) > 0) {
-    const options::Option& option = options::kTable[static_cast<size_t>(rejected.id)];
-    return not_accepted(option.variable, rejected.value, option.forms);
-  }
-  return values;
+  const auto settings = read_all_settings(block);
+  if (!settings) return settings.error();
+  return settings->values;
 }
 
 size_t count_own_arguments(const std::vector<std::string>& arguments) {

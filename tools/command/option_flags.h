@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "collector/options/options.h"
+#include "collector/options/settings.h"
 #include "collector/record/result.h"
 
 namespace oomguard::tools {
@@ -23,7 +23,7 @@ class OptionFlags {
   // The variables that stand for the given flags, in the table's order. A value that is not
   // accepted is an error that names it and what would be.
   Result<std::vector<EnvironmentPair>> variables() const;
-  // What they set, beside the defaults.
+  // The settings with them, as a program started here would have them.
   Result<options::Values> values() const;
 
  private:
@@ -36,8 +36,20 @@ class OptionFlags {
   std::vector<std::unique_ptr<Given>> given_;  // CLI keeps pointers to the values
 };
 
-// The settings that `block` (the environment) makes, MEM_LIMIT included. A variable with a value
-// that is not accepted is an error.
+// Where an option's value comes from.
+struct Setting {
+  std::string value;  // "" for the default
+  std::string from;   // "default", the variable's name, or the file's path
+  bool locked = false;
+};
+struct Settings {
+  options::Values values;
+  Setting of[static_cast<size_t>(options::Id::kCount)];
+  std::vector<std::string> wrong;  // lines for stderr
+};
+// By the files and by `block` (the environment), MEM_LIMIT included. A variable with a value that is
+// not accepted is an error, a line of a file is not: whoever is guarded says it, and `config`.
+Result<Settings> read_all_settings(const char* const* block);
 Result<options::Values> read_settings(const char* const* block);
 
 // How many of `arguments` are options of `run` itself: up to "--" or the first word that is neither

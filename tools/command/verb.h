@@ -22,6 +22,7 @@ Verb add_limits(CLI::App& parent);
 Verb add_report(CLI::App& parent);
 Verb add_top(CLI::App& parent);
 Verb add_fit(CLI::App& parent);
+Verb add_config(CLI::App& parent);
 std::vector<Verb> add_sessions(CLI::App& parent);
 std::vector<Verb> add_kernelspec(CLI::App& parent);
 

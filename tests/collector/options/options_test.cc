@@ -75,10 +75,6 @@ TEST(Parse, ABudgetIsAtLeastWhatAnInterpreterNeeds) {
   EXPECT_EQ(parsed(Id::kBudget, "16MiB").budget_bytes, kLeastBudget);
   expect_rejected(Id::kBudget, "15.9MiB");
   expect_rejected(Id::kBudget, "8");
-  const char* foreign[] = {"MEM_LIMIT=4096", nullptr};
-  Values values;
-  EXPECT_EQ(parse_environment(foreign, &values, nullptr, 0), 0u);
-  EXPECT_EQ(values.budget_bytes, -1);
 }
 
 TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
@@ -115,50 +111,6 @@ TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
   expect_rejected(Id::kFlightSize, "auto");
   expect_rejected(Id::kDirectory, "relative");
   expect_rejected(Id::kDirectory, ("/" + std::string(201, 'd')).c_str());
-}
-
-TEST(Environment, ReadsEveryVariableAndLeavesTheRestAtItsDefault) {
-  const char* block[] = {"PATH=/bin",
-                         "OOMGUARD=0",
-                         "OOMGUARD_CHILDREN=all",
-                         "OOMGUARD_BUDGETX=1",
-                         "OOMGUARD_EXIT_CODE=137",
-                         nullptr};
-  Values values;
-  EXPECT_EQ(parse_environment(block, &values, nullptr, 0), 0u);
-  EXPECT_FALSE(values.enabled);
-  EXPECT_EQ(values.children, Children::kAll);
-  EXPECT_EQ(values.refusal_exit_code, 137);
-  EXPECT_EQ(values.budget_bytes, -1);
-  EXPECT_EQ(values.swap_share_permille, 500u);
-}
-
-TEST(Environment, CountsRejectedValuesAndDescribesTheFirst) {
-  const char* block[] = {"OOMGUARD_RESERVE=much", "OOMGUARD_BUDGET=none", nullptr};
-  Values values;
-  Rejected rejected[1] = {};
-  EXPECT_EQ(parse_environment(block, &values, rejected, 1), 2u);
-  EXPECT_EQ(rejected[0].id, Id::kBudget);
-  EXPECT_STREQ(rejected[0].value, "none");
-  EXPECT_EQ(values.budget_bytes, -1);
-}
-
-TEST(Environment, AnEmptyValueIsNotSet) {
-  const char* block[] = {"OOMGUARD=", "OOMGUARD_BUDGET=", "MEM_LIMIT=104857600", nullptr};
-  Values values;
-  EXPECT_EQ(parse_environment(block, &values, nullptr, 0), 0u);
-  EXPECT_TRUE(values.enabled);
-  EXPECT_EQ(values.budget_bytes, 104857600);
-}
-
-TEST(Environment, MemLimitCountsOnlyWithoutABudgetOfOurs) {
-  const char* own[] = {"MEM_LIMIT=1000", "OOMGUARD_BUDGET=auto", nullptr};
-  Values values;
-  EXPECT_EQ(parse_environment(own, &values, nullptr, 0), 0u);
-  EXPECT_EQ(values.budget_bytes, -1);
-  const char* foreign[] = {"MEM_LIMIT=whatever", nullptr};
-  EXPECT_EQ(parse_environment(foreign, &values, nullptr, 0), 0u);
-  EXPECT_EQ(values.budget_bytes, -1);
 }
 
 TEST(DefaultDirectory, IsTheUsersOwnUnderTmpdir) {
