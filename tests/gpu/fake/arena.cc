@@ -213,6 +213,11 @@ void drop_address(CUdeviceptr address, uint64_t bytes) {
   if (address >> 32 != 0) world().free_addresses[bytes].push_back(address);
 }
 
+void stale(const char* what) {
+  fprintf(stderr, "fake driver: %s is used after its end\n", what);
+  abort();
+}
+
 void* map_host(uint64_t bytes) {
   const long place = syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -91,6 +91,9 @@ void pool_free(const Block& block);
 void* map_host(uint64_t bytes);
 void unmap_host(void* pointer, uint64_t bytes);
 
+// Ends the process: a real driver would use memory that is no longer there.
+[[noreturn]] void stale(const char* what);
+
 inline uint64_t round_up(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
 
 }  // namespace fake

@@ -41,6 +41,14 @@ void trim(Pool& pool, uint64_t keep) {
   pool.reserved = keep;
 }
 
+// The pool of a handle; needs the mutex.
+Pool& pool_of(CUmemoryPool handle) {
+  for (Pool* pool : pools) {
+    if (pool == reinterpret_cast<Pool*>(handle)) return *pool;
+  }
+  stale("a pool");
+}
+
 CUresult allocate(CUdeviceptr* out, uint64_t bytes, CUmemoryPool from, CUstream stream) {
   Context* context = current();
   if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
@@ -50,7 +58,7 @@ CUresult allocate(CUdeviceptr* out, uint64_t bytes, CUmemoryPool from, CUstream 
     *out = add_alloc_node(graph, context->device, bytes);
     return CUDA_SUCCESS;
   }
-  Pool& pool = from != nullptr ? *reinterpret_cast<Pool*>(from) : *current_pool(context->device);
+  Pool& pool = from != nullptr ? pool_of(from) : *current_pool(context->device);
   bytes = round_up(bytes, 512);
   if (pool.used + bytes > pool.reserved) {
     const uint64_t more = round_up(pool.used + bytes - pool.reserved, kPoolPiece);
@@ -140,7 +148,7 @@ CUresult cuMemPoolCreate(CUmemoryPool* out, const CUmemPoolProps* props) {
 CUresult cuMemPoolDestroy(CUmemoryPool pool) {
   FAKE_CUDA_ENTER(cuMemPoolDestroy);
   const std::lock_guard lock(world().mutex);
-  Pool* ended = reinterpret_cast<Pool*>(pool);
+  Pool* ended = &pool_of(pool);
   for (auto i = world().blocks.begin(); i != world().blocks.end();) {
     i = i->second.pool == pool ? world().blocks.erase(i) : std::next(i);
   }
@@ -157,7 +165,7 @@ CUresult cuMemPoolDestroy(CUmemoryPool pool) {
 CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t keep) {
   FAKE_CUDA_ENTER(cuMemPoolTrimTo);
   const std::lock_guard lock(world().mutex);
-  trim(*reinterpret_cast<Pool*>(pool), keep);
+  trim(pool_of(pool), keep);
   return CUDA_SUCCESS;
 }
 
@@ -165,7 +173,7 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute,
   FAKE_CUDA_ENTER(cuMemPoolSetAttribute);
   const std::lock_guard lock(world().mutex);
   if (attribute == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD) {
-    reinterpret_cast<Pool*>(pool)->threshold = *static_cast<uint64_t*>(value);
+    pool_of(pool).threshold = *static_cast<uint64_t*>(value);
   }
   return CUDA_SUCCESS;
 }
@@ -173,7 +181,7 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute,
 CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void* value) {
   FAKE_CUDA_ENTER(cuMemPoolGetAttribute);
   const std::lock_guard lock(world().mutex);
-  const uint64_t* found = attribute_of(*reinterpret_cast<Pool*>(pool), attribute);
+  const uint64_t* found = attribute_of(pool_of(pool), attribute);
   if (found == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
   *static_cast<uint64_t*>(value) = *found;
   return CUDA_SUCCESS;

@@ -1,6 +1,7 @@
 // Virtual memory management, and what comes from elsewhere: IPC, shareable handles, external
 // memory.
 #include <cstring>
+#include <set>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -33,13 +34,23 @@ struct Ipc {
 };
 
 std::map<CUdeviceptr, Mapping> mappings;  // under the world's mutex
+std::set<Handle*> handles;
 
 bool on_device(const Handle& handle) {
   return handle.props.location.type == CU_MEM_LOCATION_TYPE_DEVICE;
 }
 
+// Needs the mutex.
 Handle* as_handle(CUmemGenericAllocationHandle handle) {
-  return reinterpret_cast<Handle*>(handle);
+  const auto found = handles.find(reinterpret_cast<Handle*>(handle));
+  if (found == handles.end() || (*found)->references == 0) stale("a memory handle");
+  return *found;
+}
+
+CUmemGenericAllocationHandle add(Handle* handle) {
+  const std::lock_guard lock(world().mutex);
+  handles.insert(handle);
+  return reinterpret_cast<CUmemGenericAllocationHandle>(handle);
 }
 
 // Memory lives as long as a handle or a mapping does.
@@ -48,6 +59,7 @@ void end_if_unused(Handle* handle) {
   if (!handle->imported && on_device(*handle)) {
     give(handle->props.location.id, FAKE_CUDA_VMM, handle->bytes);
   }
+  handles.erase(handle);
   delete handle;
 }
 
@@ -100,7 +112,7 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle* out, size_t bytes,
     delete handle;
     return ordinal_ok(props->location.id) ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_DEVICE;
   }
-  *out = reinterpret_cast<CUmemGenericAllocationHandle>(handle);
+  *out = add(handle);
   return CUDA_SUCCESS;
 }
 
@@ -108,8 +120,9 @@ CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
   FAKE_CUDA_ENTER(cuMemRelease);
   if (handle == 0) return CUDA_ERROR_INVALID_VALUE;
   const std::lock_guard lock(world().mutex);
-  --as_handle(handle)->references;
-  end_if_unused(as_handle(handle));
+  Handle* const released = as_handle(handle);
+  --released->references;
+  end_if_unused(released);
   return CUDA_SUCCESS;
 }
 
@@ -154,6 +167,7 @@ CUresult cuMemGetAllocationGranularity(size_t* out, const CUmemAllocationProp*,
 CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp* out,
                                                 CUmemGenericAllocationHandle handle) {
   FAKE_CUDA_ENTER(cuMemGetAllocationPropertiesFromHandle);
+  const std::lock_guard lock(world().mutex);
   *out = as_handle(handle)->props;
   return CUDA_SUCCESS;
 }
@@ -177,7 +191,9 @@ CUresult cuMemExportToShareableHandle(void* out, CUmemGenericAllocationHandle ha
   FAKE_CUDA_ENTER(cuMemExportToShareableHandle);
   if (type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) return CUDA_ERROR_NOT_SUPPORTED;
   const int fd = static_cast<int>(syscall(SYS_memfd_create, "fake_cuda", MFD_CLOEXEC));
+  std::unique_lock lock(world().mutex);
   const uint64_t bytes = as_handle(handle)->bytes;
+  lock.unlock();
   if (syscall(SYS_pwrite64, fd, &bytes, sizeof bytes, 0L) != sizeof bytes) {
     return CUDA_ERROR_INVALID_VALUE;
   }
@@ -197,7 +213,7 @@ CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle* out, void*
   CUmemAllocationProp props = {};
   props.type = CU_MEM_ALLOCATION_TYPE_PINNED;
   props.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
-  *out = reinterpret_cast<CUmemGenericAllocationHandle>(new Handle{props, bytes, true});
+  *out = add(new Handle{props, bytes, true});
   return CUDA_SUCCESS;
 }
 
