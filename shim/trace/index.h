@@ -7,6 +7,7 @@
 // Callable from a hook: yes. Thread-safety: all of it, except forget_all (in fork's child).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -33,8 +34,9 @@ class Index {
   template <typename IsSame, typename Make>
   uint32_t find_or_insert(uint64_t hash, IsSame is_same, Make make) noexcept {
     uint32_t made = 0;
-    for (size_t i = 0; i < kProbe; ++i) {
-      std::atomic<uint64_t>& slot = slots_[(hash + i) % kSlots];
+    for (size_t i = 0; i < 2 * kProbe; ++i) {
+      std::atomic<uint64_t>& slot =
+          i < kProbe ? first_[(hash + i) % kFirst] : slots_[(hash + i) % kSlots];
       uint64_t seen = slot.load(std::memory_order_acquire);
       while (!is_current(seen)) {
         if (made == 0) made = make();
@@ -52,6 +54,7 @@ class Index {
   void forget_all() noexcept {
     const uint64_t next = generation_.load(std::memory_order_relaxed) % 255 + 1;
     if (next == 1) {  // what was written under this number long ago would count again
+      for (auto& slot : first_) slot.store(0, std::memory_order_relaxed);
       for (auto& slot : slots_) slot.store(0, std::memory_order_relaxed);
     }
     generation_.store(next, std::memory_order_relaxed);
@@ -59,6 +62,9 @@ class Index {
 
  private:
   static constexpr size_t kProbe = 16;
+  // Tried first: each page that a program's first stacks are spread over is a page fault, and memory
+  // of its own.
+  static constexpr size_t kFirst = std::min(kSlots, std::max<size_t>(kSlots / 32, 1024));
   static_assert((kSlots & (kSlots - 1)) == 0);
 
   // 32 bits of hash, 8 of generation, 24 of number.
@@ -69,6 +75,7 @@ class Index {
     return (word >> 24 & 0xff) == generation_.load(std::memory_order_relaxed);
   }
 
+  std::atomic<uint64_t> first_[kFirst] = {};
   std::atomic<uint64_t> slots_[kSlots] = {};
   std::atomic<uint64_t> generation_{1};
 };

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <span>
 
 #include "shim/trace/object_table.h"
 #include "shim/trace/program_headers.h"
@@ -30,6 +31,10 @@ struct Range {
   uintptr_t end;
 };
 constinit Range g_program{};
+
+// Those that are never unloaded.
+constexpr size_t kLasting = 3;
+constinit LoadedObject g_lasting[kLasting] = {};
 
 constexpr uintptr_t kPage = 4096;
 constexpr size_t kIdBytes = 8;  // as much of a build-id as is compared
@@ -119,6 +124,13 @@ void find_objects_with(ObjectSource source) noexcept {
   g_find = source == ObjectSource::kNewest
                ? reinterpret_cast<FindObject>(dlsym(RTLD_DEFAULT, "_dl_find_object"))
                : nullptr;
+  const uintptr_t addresses[kLasting] = {getauxval(AT_ENTRY),
+                                         reinterpret_cast<uintptr_t>(&getauxval),
+                                         reinterpret_cast<uintptr_t>(&find_objects_with)};
+  for (size_t i = 0; i < kLasting; ++i) {
+    g_lasting[i] = {};
+    if (find_object(addresses[i], &g_lasting[i])) g_lasting[i].lasts = true;
+  }
 }
 
 bool find_object(uintptr_t address, LoadedObject* out) noexcept {
@@ -135,6 +147,23 @@ bool find_object(uintptr_t address, LoadedObject* out) noexcept {
   out->eh_header = reinterpret_cast<uintptr_t>(found.eh_frame);
   out->map = found.map;
   out->stamp = stamp_of(*out);
+  out->lasts = false;
+  return true;
+}
+
+bool RecentObjects::find_elsewhere(uintptr_t address) noexcept {
+  for (const std::span<const LoadedObject> some : {std::span<const LoadedObject>(kept_),
+                                                   std::span<const LoadedObject>(g_lasting)}) {
+    for (const LoadedObject& object : some) {
+      if (!object.contains(address)) continue;
+      current_ = &object;
+      return true;
+    }
+  }
+  LoadedObject found{};
+  if (!find_object(address, &found)) return false;
+  current_ = &(kept_[oldest_] = found);
+  oldest_ = (oldest_ + 1) % kKept;
   return true;
 }
 

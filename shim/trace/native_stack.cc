@@ -4,6 +4,7 @@
 
 #include "collector/probe/readable.h"
 #include "shim/trace/frame_program.h"
+#include "shim/trace/known_stack.h"
 #include "shim/trace/loaded_object.h"
 #include "shim/trace/registers.h"
 #include "shim/trace/rule_cache.h"
@@ -22,10 +23,6 @@ constinit uintptr_t g_own_start = 0;
 constinit uintptr_t g_own_end = 0;
 
 bool is_own(uintptr_t address) { return address >= g_own_start && address < g_own_end; }
-
-uint32_t short_stamp(const LoadedObject& object) {
-  return static_cast<uint32_t>(object.stamp >> 32) ^ static_cast<uint32_t>(object.stamp);
-}
 
 // A place as a rule keeps it. False: it does not fit.
 bool pack(int64_t offset, int16_t* out) {
@@ -87,7 +84,7 @@ bool pack_row(MappedRange& module, const FrameDescription& description, const Fr
 
 [[gnu::cold, gnu::noinline]] Rule make_rule(const LoadedObject& object, uintptr_t address) {
   Rule rule{};
-  rule.stamp = short_stamp(object);
+  rule.stamp = object.short_stamp();
   rule.kind = RuleKind::kUnknown;
   MappedRange module(object.start, object.end);
   FrameDescription description;
@@ -108,6 +105,7 @@ bool pack_row(MappedRange& module, const FrameDescription& description, const Fr
 class Walk {
  public:
   Registers here;
+  RecentObjects objects;
 
   [[nodiscard]] bool begin() { return stack_.enter(here.stack()); }
   // The address after which the instruction lies that is being executed.
@@ -116,25 +114,36 @@ class Walk {
   // To the caller's frame. False: the stack ends.
   [[nodiscard]] bool step() {
     const uintptr_t address = interrupted_ ? here.pc : here.pc - 1;
-    const bool found = object_.contains(address) || find_object(address, &object_);
+    const bool found = objects.find(address);
+    may_be_known_ = false;
+    last_ = {};
     if (may_be_trampoline(found) && is_trampoline()) return step_by_signal();
-    if (!found) return false;
+    if (!found) {
+      may_be_known_ = !kReturnInRegister;  // there a trampoline would have to be looked for again
+      return false;
+    }
+    const LoadedObject& object = objects.current();
     Rule rule;
-    if (!g_rules.find(address, short_stamp(object_), &rule)) [[unlikely]] {
-      rule = make_rule(object_, address);
+    if (!g_rules.find(address, object.short_stamp(), &rule)) [[unlikely]] {
+      rule = make_rule(object, address);
       g_rules.store(address, rule);
     }
     switch (rule.kind) {
       case RuleKind::kOffset:
       case RuleKind::kLoaded: return step_by(rule);
       case RuleKind::kRow: return step_by_row(address);
-      default: return false;
+      default: may_be_known_ = true; return false;
     }
   }
-  // What is loaded at an address that was stepped from.
-  uint32_t object_of(uintptr_t return_address) const {
-    return object_.contains(return_address - 1) ? short_stamp(object_) : 0;
+  // What is loaded at an address that was stepped from; null: nothing.
+  const LoadedObject* object_of(uintptr_t return_address) const {
+    return objects.current().contains(return_address - 1) ? &objects.current() : nullptr;
   }
+  // Of the last step: what it read, and whether that decides it (known_stack.h).
+  const Step& last() const { return last_; }
+  bool may_be_known() const { return may_be_known_; }
+  bool is_interrupted() const { return interrupted_; }
+  ThreadStack& stack() { return stack_; }
   // The first frame: its address is where registers were captured, not behind a call.
   void is_at_exact_address() { interrupted_ = true; }
 
@@ -142,7 +151,10 @@ class Walk {
   bool step_by(const Rule& rule) {
     if (!here.has(rule.number)) return false;
     uintptr_t frame = here.values[rule.number] + static_cast<uintptr_t>(intptr_t{rule.offset});
-    if (rule.kind == RuleKind::kLoaded && !stack_.load(frame, &frame)) return false;
+    if (rule.kind == RuleKind::kLoaded) {
+      last_.stack_pointer_at = frame;
+      if (!stack_.load(frame, &frame)) return false;
+    }
     if (!is_above(frame)) return false;
     const bool has_frame_register = here.has(kFrameRegister);
     const uintptr_t frame_register = here.values[kFrameRegister];
@@ -153,6 +165,7 @@ class Walk {
       const unsigned number = kPreserved[i];
       if (place == kIsLost) {
         here.forget(number);
+        if (number == kFrameRegister) last_.loses_frame_register = true;
         continue;
       }
       const bool from_frame = (rule.from_frame >> i & 1) != 0;
@@ -162,9 +175,16 @@ class Walk {
       uintptr_t value;
       if (!stack_.load(at, &value)) return false;
       here.set(number, value);
-      if (number == kReturnRegister) came_from_memory = true;
+      if (number == kFrameRegister) last_.frame_register_at = at;
+      if (number == kReturnRegister) {
+        last_.return_address_at = at;
+        came_from_memory = true;
+      }
     }
-    return arrive(frame, came_from_memory);
+    last_.uses_frame_register = rule.number == kFrameRegister || rule.from_frame != 0;
+    if (!arrive(frame, came_from_memory)) return false;
+    may_be_known_ = rule.number == kStackRegister || rule.number == kFrameRegister;
+    return true;
   }
 
   // A stack grows down: the caller's part lies above. A frame that saved nothing may be of size 0.
@@ -184,11 +204,12 @@ class Walk {
 
   // By all that the tables say. Rare: they are read each time.
   [[gnu::cold, gnu::noinline]] bool step_by_row(uintptr_t address) {
-    MappedRange module(object_.start, object_.end);
+    const LoadedObject& object = objects.current();
+    MappedRange module(object.start, object.end);
     FrameDescription description;
     FrameRow row;
     uintptr_t frame;
-    if (!find_description(module, object_.eh_header, address, &description) ||
+    if (!find_description(module, object.eh_header, address, &description) ||
         !read_row(module, description, address, &row) || !frame_address(module, row, &frame)) {
       return false;
     }
@@ -212,7 +233,7 @@ class Walk {
   // nothing.
   bool may_be_trampoline(bool found) const {
     constexpr uintptr_t kLargest = 65536;
-    return !interrupted_ && (!found || object_.end - object_.start <= kLargest);
+    return !interrupted_ && (!found || objects.current().end - objects.current().start <= kLargest);
   }
   bool is_trampoline() const {
     constexpr uint32_t kReturnFromSignal[] = {0xd2801168, 0xd4000001};  // mov x8, 139; svc 0
@@ -285,7 +306,8 @@ class Walk {
   }
 
   ThreadStack stack_;
-  LoadedObject object_{};
+  Step last_{};
+  bool may_be_known_ = false;
   bool interrupted_ = false;
   unsigned signal_frames_ = 0;
 };
@@ -305,24 +327,73 @@ void prepare_native_stacks(OwnFrames own) noexcept {
   g_ready = true;
 }
 
-[[gnu::noinline]] size_t read_native_stack(uintptr_t* out, size_t capacity,
-                                           uint32_t* objects) noexcept {
-  if (!g_ready) return 0;
+namespace {
+
+// What a reader gets: the frames from the hook's caller on.
+class Output {
+ public:
+  Output(uintptr_t* addresses, size_t most, uint32_t* objects)
+      : addresses_(addresses), objects_(objects), most_(most) {}
+
+  // False: no more.
+  bool add(uintptr_t address, uint32_t object) {
+    if (count_ == 0 && is_own(address - 1)) return ++own_ <= kMaxOwnFrames;
+    addresses_[count_] = address;
+    if (objects_ != nullptr) objects_[count_] = object;
+    return ++count_ < most_;
+  }
+  size_t count() const { return count_; }
+  // So many frames there have to be to fill it.
+  size_t wanted() const { return most_ - count_ + (count_ == 0 ? kMaxOwnFrames : 0); }
+
+ private:
+  uintptr_t* addresses_;
+  uint32_t* objects_;
+  size_t most_;
+  size_t count_ = 0;
+  unsigned own_ = 0;
+};
+
+// From the frame that the walk is at outward.
+void read_outward(Walk* walk, KnownStack* here, KnownStack* latest, Output* out) {
+  bool keeps = here != nullptr;
+  for (bool more = true, has_room = true; more && has_room;) {
+    for (KnownStack* known : {here, latest}) {
+      if (known == nullptr || walk->is_interrupted()) continue;
+      const size_t same =
+          known->same_from(walk->here, out->wanted(), &walk->stack(), &walk->objects);
+      if (same == 0) continue;
+      for (size_t n = same; n > 0 && has_room; --n) {
+        has_room = out->add(known->frame(n - 1).pc, known->frame(n - 1).object);
+      }
+      if (keeps) here->keep(*known, same, false);
+      return;
+    }
+    const Registers from = walk->here;
+    const uintptr_t address = walk->return_address();
+    keeps = keeps && !walk->is_interrupted();
+    more = walk->step();
+    const LoadedObject* object = walk->object_of(address);
+    keeps = keeps && walk->may_be_known();
+    if (keeps) here->add(from, object, walk->last());
+    has_room = out->add(address, object != nullptr ? object->short_stamp() : 0);
+    if (keeps && !(more && has_room)) here->keep(*here, 0, more);
+  }
+}
+
+}  // namespace
+
+[[gnu::noinline]] size_t read_native_stack(uintptr_t* out, size_t capacity, uint32_t* objects,
+                                           uint64_t hint) noexcept {
+  if (!g_ready || capacity == 0) return 0;
   Walk walk;
   capture(&walk.here);
   walk.is_at_exact_address();
   if (!walk.begin() || !walk.step()) return 0;
-  for (unsigned own = 0; is_own(walk.return_address() - 1); ++own) {
-    if (own == kMaxOwnFrames || !walk.step()) return 0;
-  }
-  const size_t most = capacity < kMaxNativeFrames ? capacity : kMaxNativeFrames;
-  size_t count = 0;
-  for (bool more = true; more && count < most; ++count) {
-    out[count] = walk.return_address();
-    more = walk.step();
-    if (objects != nullptr) objects[count] = walk.object_of(out[count]);
-  }
-  return count;
+  Output output(out, capacity < kMaxNativeFrames ? capacity : kMaxNativeFrames, objects);
+  const KnownStacks known(walk.stack().own_end(), hint);
+  read_outward(&walk, known.here(), known.latest(), &output);
+  return output.count();
 }
 
 }  // namespace oomguard::trace

@@ -33,9 +33,11 @@ void prepare_native_stacks(OwnFrames own) noexcept;
 // "the instruction before" is right for all of them. At most `capacity` and kMaxNativeFrames.
 // `objects`, where given, gets a number for each address that tells what is loaded there from what
 // may be loaded at the same place later (0: the address lies in nothing that is loaded): what is
-// remembered by address needs it in its key. Callable from a hook and from a signal handler, in any
+// remembered by address needs it in its key. `hint`: what tells one place in the program from
+// another, where that is known; it only makes the answer come sooner. Callable from a hook and from a signal handler, in any
 // thread that has libc's thread control block (not in the raw thread), on any stack; needs at most
 // 3 KiB of it. 0 before prepare_native_stacks().
-size_t read_native_stack(uintptr_t* out, size_t capacity, uint32_t* objects = nullptr) noexcept;
+size_t read_native_stack(uintptr_t* out, size_t capacity, uint32_t* objects = nullptr,
+                         uint64_t hint = 0) noexcept;
 
 }  // namespace oomguard::trace

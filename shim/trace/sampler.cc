@@ -8,6 +8,7 @@
 #include "shim/budget/gate.h"
 #include "shim/trace/holders.h"
 #include "shim/trace/index.h"
+#include "shim/trace/known_stack.h"
 #include "shim/trace/native_stack.h"
 #include "shim/trace/object_table.h"
 #include "shim/trace/poisson.h"
@@ -22,8 +23,8 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr uint64_t kExactFrom = 1024 * 1024;
 constexpr uint64_t kMostMean = uint64_t{1} << 30;
 // Stacks may take one part in so many of a thread's time.
-constexpr int64_t kShareOfTime = 40;
-constexpr int64_t kTypicalCostNs = 2000;
+constexpr int64_t kShareOfTime = 80;
+constexpr int64_t kTypicalCostNs = 1000;
 constexpr uint64_t kMeasuredOneIn = 8;
 
 constinit std::atomic<uint64_t> g_mean{0};      // --sample; doubled where the table is crowded
@@ -159,6 +160,7 @@ void on_fork_child() noexcept {
   forget_holders_users();
   forget_python_readers();
   forget_object_table_users();
+  KnownStacks::forget_all();
   samples.on_fork_child();
   sites::on_fork_child();
 }

@@ -4,8 +4,8 @@
 // A slow path of the gate asks once for each request. The mean distance is `--sample` where a
 // thread allocates as programs do; where stacks would be read so often that it is noticed (blocks
 // of many MiB in a tight loop), the thread's own mean grows, and with it what counts as large,
-// until they take a fortieth of its time. Weights use the mean that chose, so the estimates stay
-// unbiased.
+// until they take about an eightieth of its time. Weights use the mean that chose, so the estimates
+// stay unbiased.
 // Callable from a hook: yes. Thread-safety: all of it; a Countdown is its own thread's.
 #pragma once
 

@@ -133,7 +133,10 @@ struct Stack {
 // Noted before it is described: a stack that was met before is known by its addresses alone.
 void read(Stack* stack) noexcept {
   stack->python_frames = read_python_stack(stack->python, kMostFrames);
-  stack->native_frames = read_native_stack(stack->native, kMostFrames, stack->objects);
+  const RawFrame* innermost = stack->python_frames != 0 ? stack->python : nullptr;
+  stack->native_frames =
+      read_native_stack(stack->native, kMostFrames, stack->objects,
+                        innermost != nullptr ? innermost->code + innermost->instruction_bytes : 0);
   uint64_t hash = stack->python_frames << 32 | stack->native_frames;
   for (size_t i = 0; i < stack->python_frames; ++i) {
     const RawFrame& frame = stack->python[i];

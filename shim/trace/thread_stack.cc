@@ -77,12 +77,14 @@ bool ThreadStack::enter(uintptr_t address) noexcept {
   }
   low_ = own.low;
   high_ = own.high;
+  is_own_ = true;
   return true;
 }
 
 bool ThreadStack::enter_other(uintptr_t address) noexcept {
   low_ = page_of(address);
   high_ = low_ + kPage;
+  is_own_ = false;
   if (!sys::is_readable(reinterpret_cast<const void*>(low_), sizeof(uintptr_t))) return false;
   const uintptr_t below = page_of(address - kRedZone);
   if (below != low_ && sys::is_readable(reinterpret_cast<const void*>(below), sizeof(uintptr_t))) {

@@ -21,6 +21,9 @@ class ThreadStack {
   // The stack that this stack pointer is of, from there upward. False: nothing is there.
   [[nodiscard]] bool enter(uintptr_t address) noexcept;
 
+  // Where the stack ends that this thread began with; 0: this is another one.
+  uintptr_t own_end() const noexcept { return is_own_ ? high_ : 0; }
+
   // Reads 8 bytes. False: not on this stack, or not aligned.
   [[nodiscard]] bool load(uintptr_t at, uintptr_t* out) noexcept {
     if ((at < low_ || at >= high_ || at % sizeof(uintptr_t) != 0) && !reaches(at)) return false;
@@ -46,6 +49,7 @@ class ThreadStack {
 
   uintptr_t low_ = 0;   // pages from here
   uintptr_t high_ = 0;  // up to here can be read
+  bool is_own_ = false;
 };
 
 }  // namespace oomguard::trace

@@ -27,6 +27,16 @@ TEST(IndexTest, EqualHashesOfDifferentThingsAreKeptApart) {
   EXPECT_EQ(index->find_or_insert(5, [](uint32_t n) { return n == 2; }, [] { return 3u; }), 2u);
 }
 
+TEST(IndexTest, WhatFindsNoPlaceAmongTheFirstIsFoundAgainToo) {
+  auto index = std::make_unique<SmallIndex>();
+  const auto find = [&](uint32_t number, uint32_t otherwise) {
+    return index->find_or_insert(5, [=](uint32_t n) { return n == number; },
+                                 [=] { return otherwise; });
+  };
+  for (uint32_t number = 1; number <= 30; ++number) EXPECT_EQ(find(number, number), number);
+  for (uint32_t number = 1; number <= 30; ++number) EXPECT_EQ(find(number, 99), number);
+}
+
 TEST(IndexTest, WhereTheresNoPlaceForTheThingNothingIsRemembered) {
   auto index = std::make_unique<SmallIndex>();
   const auto any = [](uint32_t) { return true; };
@@ -37,7 +47,7 @@ TEST(IndexTest, WhereTheresNoPlaceForTheThingNothingIsRemembered) {
 TEST(IndexTest, AFullIndexMakesItAnew) {
   auto index = std::make_unique<SmallIndex>();
   uint32_t next = 1;
-  for (uint64_t i = 0; i < 64; ++i) {
+  for (uint64_t i = 0; i < 2 * 64; ++i) {
     index->find_or_insert(i, [](uint32_t) { return false; }, [&] { return next++; });
   }
   EXPECT_EQ(index->find_or_insert(7, [](uint32_t) { return false; }, [] { return 1000u; }), 1000u);

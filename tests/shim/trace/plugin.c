@@ -1,6 +1,7 @@
-/* A library that is loaded and unloaded while stacks are read. It is built twice: only the size of
-   its frames differs (ROOM), so that each instruction of the one has a twin at the same place of
-   the other, for which the unwind tables say something else. */
+/* A library that is loaded and unloaded while stacks are read. It is built three times: only the
+   size of its frames differs (ROOM), so that each instruction of the one has a twin at the same
+   place of another, for which the unwind tables say something else; or only a number (SALT), so
+   that the frames, too, lie at the same places. */
 #include <stddef.h>
 
 #include "tests/shim/trace/shapes.h"
@@ -22,6 +23,6 @@ static int tell(void* unused) {
   return 1;
 }
 
-static volatile int g_sum;
+static volatile int g_sum = SALT;
 __attribute__((constructor)) static void start(void) { g_sum += plugin_call(tell, NULL); }
 __attribute__((destructor)) static void stop(void) { g_sum += plugin_call(tell, NULL); }
