@@ -54,6 +54,8 @@ const char* kind_name(LimitKind kind) {
       return "rlimit-data";
     case LimitKind::kBudget:
       return "budget";
+    case LimitKind::kGpu:
+      return "gpu";
   }
   return "unknown";
 }
@@ -72,6 +74,8 @@ std::string level_name(const Picture& picture, const probe::Level& level) {
       return "data (ulimit -d)";
     case LimitKind::kBudget:
       return "budget (OOMGUARD_BUDGET or MEM_LIMIT)";
+    case LimitKind::kGpu:
+      return "GPU";
   }
   return "unknown";
 }

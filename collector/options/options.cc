@@ -40,6 +40,43 @@ bool parse_budget(const char* value, Values* out) {
   return true;
 }
 
+// One item of a list: `text` up to `end`.
+bool parse_gpu_budget(const char* text, const char* end, GpuBudget* out) {
+  char item[32];
+  const auto length = static_cast<size_t>(end - text);
+  if (length == 0 || length >= sizeof item) return false;
+  memcpy(item, text, length);
+  item[length] = '\0';
+  const char* value = item;
+  if (char* sign = strchr(item, '='); sign != nullptr) {
+    *sign = '\0';
+    value = sign + 1;
+    const char* digit = item;
+    for (out->gpu = 0; *digit >= '0' && *digit <= '9' && out->gpu < 100; ++digit) {
+      out->gpu = out->gpu * 10 + (*digit - '0');
+    }
+    if (digit == item || *digit != '\0') return false;
+  }
+  return equals(value, "auto") || parse_share(value, &out->share_permille) ||
+         (parse_bytes(value, &out->bytes) && out->bytes >= kLeastBudget);
+}
+
+bool parse_gpu_budgets(const char* value, Values* out) {
+  GpuBudget found[kGpuBudgets];
+  int32_t count = 0;
+  for (const char* at = value;; ++at) {
+    const char* comma = strchr(at, ',');
+    const char* end = comma != nullptr ? comma : at + strlen(at);
+    if (count == kGpuBudgets || !parse_gpu_budget(at, end, &found[count])) return false;
+    ++count;
+    if (comma == nullptr) break;
+    at = comma;
+  }
+  memcpy(out->gpu_budgets, found, sizeof found);
+  out->gpu_budget_count = count;
+  return true;
+}
+
 bool parse_reserve(const char* value, Values* out) {
   int64_t bytes = -1;
   if (!equals(value, "auto") && !parse_bytes(value, &bytes)) return false;
@@ -152,6 +189,17 @@ const char* find_variable(const char* const* block, const char* name) {
   return nullptr;
 }
 
+const GpuBudget* gpu_budget_of(const Values& values, int gpu) {
+  const GpuBudget* every = nullptr;
+  for (int32_t i = 0; i < values.gpu_budget_count; ++i) {
+    const GpuBudget& budget = values.gpu_budgets[i];
+    const bool set = budget.bytes >= 0 || budget.share_permille != 0;
+    if (budget.gpu == gpu) return set ? &budget : nullptr;
+    if (budget.gpu == kEveryGpu) every = set ? &budget : nullptr;
+  }
+  return every;
+}
+
 bool is_switch(const Option& option) { return equals(option.forms, OOMGUARD_SWITCH_FORMS); }
 
 bool parse(Id id, const char* value, Values* out) {
@@ -161,6 +209,8 @@ bool parse(Id id, const char* value, Values* out) {
       return parse_switch(value, &out->enabled);
     case Id::kBudget:
       return parse_budget(value, out);
+    case Id::kGpuBudget:
+      return parse_gpu_budgets(value, out);
     case Id::kReserve:
       return parse_reserve(value, out);
     case Id::kOvercommit:

@@ -43,10 +43,22 @@ enum class OnLimit : uint8_t { kRaise, kWarn, kExit };
 enum class Allocator : uint8_t { kSystem, kJemalloc };
 enum class View : uint8_t { kBudget, kHost };
 
+inline constexpr int kGpuBudgets = 16;
+inline constexpr int kEveryGpu = -1;
+
+// A budget of GPU memory. Where neither is set the entry stands for auto.
+struct GpuBudget {
+  int32_t gpu = kEveryGpu;      // by the number that the program knows it by
+  uint32_t share_permille = 0;  // of the card's memory; 0 = none
+  int64_t bytes = -1;           // a size; -1 = none
+};
+
 struct Values {
   bool enabled = true;                 // OOMGUARD=0 turns everything off
   int64_t budget_bytes = -1;           // a size; -1 = none configured
   uint32_t budget_share_permille = 0;  // a share of the kernel's limit; 0 = none
+  GpuBudget gpu_budgets[kGpuBudgets];
+  int32_t gpu_budget_count = 0;        // 0 = auto
   int64_t reserve_bytes = -1;          // replaces the computed reserve; -1 = computed
   uint32_t swap_share_permille = 500;
   Overcommit overcommit = Overcommit::kLend;
@@ -66,6 +78,9 @@ struct Values {
 // The value of a variable in an environment (a NULL-terminated array of "K=V"), or null. An empty
 // value counts as not set: that is how a shell or a container manifest usually says "nothing".
 const char* find_variable(const char* const* environ_block, const char* name);
+
+// The budget that holds for a GPU; null where it is auto.
+const GpuBudget* gpu_budget_of(const Values& values, int gpu);
 
 // The option is on or off: a flag without a value on the command line.
 bool is_switch(const Option& option);

@@ -22,6 +22,7 @@ enum class LimitKind : uint8_t {
   kRlimitAs,      // RLIMIT_AS against VmSize
   kRlimitData,    // RLIMIT_DATA against VmData
   kBudget,        // the configured budget against the process tree
+  kGpu,           // a GPU's memory, or the budget of it (in records alone)
 };
 
 // One limit at one moment. `usage` is everything charged; `reclaimable` is what the kernel gives

@@ -20,7 +20,7 @@
 namespace oomguard::record {
 
 inline constexpr char kMagic[8] = {'O', 'O', 'M', 'F', 'L', 'I', 'T', '\n'};
-inline constexpr uint32_t kVersion = 4;
+inline constexpr uint32_t kVersion = 5;
 inline constexpr uint32_t kRefusalSlots = 64;   // a ring; an incident's first stay until a later
 inline constexpr uint32_t kBlockSlots = 10;     // the ten largest live blocks of a refusal
 inline constexpr uint32_t kNeighbourSlots = 8;  // the eight largest other processes of the group
@@ -28,6 +28,8 @@ inline constexpr uint32_t kLevelSlots = 16;
 inline constexpr uint32_t kHolderSlots = 6;     // the six lines of code that hold most
 inline constexpr uint32_t kGroupSlots = 8;      // memory groups of the process, innermost first
 inline constexpr uint32_t kCellSlots = 32;      // a notebook's cells that were executed last
+inline constexpr uint32_t kGpuSlots = 8;        // cards that the process used, by its number of them
+inline constexpr uint32_t kGpuAccounts = 8;
 inline constexpr uint32_t kNewestSlots = 16;    // the newest samples of what was asked for
 
 // Parts of the file, in the order of the header's table; the first follows the header.
@@ -62,6 +64,8 @@ enum class RequestKind : uint32_t {
   kFileSize,   // ftruncate, fallocate and their kin, of a file in memory
   kPopulate,   // madvise, mlock: fills what is mapped
   kFork,       // the page tables of another process, and the first pages that both write to
+  kPinned,     // host memory that a GPU's driver locks
+  kGpu,        // a GPU's own memory
   kTouch = 32,  // nobody asked: memory that was granted earlier is being filled (watchdog)
 };
 
@@ -71,6 +75,7 @@ enum class Outcome : uint32_t {
                    // an exception was sent to the program
   kReported = 3,   // --on-limit warn: granted, only recorded
   kEnded = 4,      // nobody asked and nothing else was left: the process was ended
+  kByDriver = 5,   // a GPU's own driver had no room (kGpu)
 };
 
 struct BlockRecord {
@@ -141,7 +146,7 @@ struct RefusalRecord {
   BlockRecord blocks[kBlockSlots];
   NeighbourRecord neighbours[kNeighbourSlots];
   uint32_t holder_count;
-  uint32_t unused;
+  uint32_t recovered;              // 1: the same was granted in the end (kGpu)
   int64_t attributed_bytes;        // live and there, of all call stacks together; -1 unknown
   HolderRecord holders[kHolderSlots];
 };
@@ -199,6 +204,22 @@ struct CellRecord {
   char file[60];                   // the end of its path
 };
 
+// What of a card an allocation is.
+enum class GpuAccount : uint32_t {
+  kDevice = 0, kArray, kPool, kVirtual, kGraph, kContext,
+  kManaged,  // not part of `held_bytes`: it moves between the card and the host
+};
+
+// A card that the process used, as it was at every moment.
+struct GpuRecord {
+  std::atomic<int64_t> total_bytes;   // 0: it never used this card
+  std::atomic<int64_t> budget_bytes;  // INT64_MAX: auto
+  std::atomic<int64_t> held_bytes;    // by this process, with what is being asked for
+  std::atomic<int64_t> peak_bytes;
+  std::atomic<int64_t> by_account[kGpuAccounts];  // GpuAccount
+  char name[40];
+};
+
 struct FlightHeader {
   char magic[8];
   uint32_t version;
@@ -241,6 +262,9 @@ struct FlightHeader {
   std::atomic<uint32_t> cell;      // a kernel's: number of the cell that it executes; 0 none
   GroupRecord groups[kGroupSlots];
   EndRecord end;
+  std::atomic<int64_t> pinned_bytes;      // host memory that a GPU's driver allocated
+  std::atomic<int64_t> registered_bytes;  // and what it locked of the program's own
+  GpuRecord gpus[kGpuSlots];
   char notebook[256];              // a kernel's, by its server's name for it; "" else
   char cell_source[1024];          // of `cell` the first lines, secrets masked; "" where it is 0
   CellRecord cells[kCellSlots];
@@ -277,6 +301,8 @@ static_assert(sizeof(GroupRecord) == 328);
 static_assert(offsetof(FlightHeader, boot_id) % 8 == 0);
 static_assert(sizeof(EndRecord) == 72);
 static_assert(sizeof(CellRecord) == 64);
+static_assert(sizeof(GpuRecord) == 136);
+static_assert(offsetof(FlightHeader, gpus) % 8 == 0);
 static_assert(offsetof(FlightHeader, cell_source) % 8 == 0);
 static_assert(sizeof(SectionRecord) == 24);
 static_assert(offsetof(FlightHeader, sections) % 8 == 0);

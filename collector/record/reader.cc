@@ -88,6 +88,7 @@ void make_safe(FlightHeader* header) {
   end_string(header->notebook);
   end_string(header->cell_source);
   for (CellRecord& cell : header->cells) end_string(cell.file);
+  for (GpuRecord& gpu : header->gpus) end_string(gpu.name);
   if (header->end_state.load() > static_cast<uint32_t>(EndState::kAsked)) {
     header->end_state = static_cast<uint32_t>(EndState::kRunning);
   }

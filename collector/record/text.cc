@@ -54,6 +54,8 @@ const char* reason(const Facts& facts, bool cell) {
       return " at the limit on its data (ulimit -d).";
     case LimitKind::kBudget:
       return " at the memory budget that was set for it.";
+    case LimitKind::kGpu:
+      return " at the limit on its GPU memory.";
   }
   return " before memory ran out.";
 }
@@ -62,6 +64,11 @@ void put_first_line(LineBuffer* out, const Facts& facts, Audience audience) {
   const bool cell = audience == Audience::kCell;
   const bool reported = facts.refusal.outcome == static_cast<uint32_t>(Outcome::kReported);
   const bool ended = facts.refusal.outcome == static_cast<uint32_t>(Outcome::kEnded);
+  if (facts.refusal.outcome == static_cast<uint32_t>(Outcome::kByDriver)) {
+    out->text("The GPU had no memory left for this ").text(cell ? "cell" : "program");
+    out->text(cell ? ". Your variables are kept." : ".").end_line();
+    return;
+  }
   out->text(reported ? "oomguard would have stopped this "
             : ended  ? "oomguard ended this "
                      : "oomguard stopped this ");
@@ -79,6 +86,10 @@ bool is_for_file(const RefusalRecord& refusal) {
          refusal.kind == static_cast<uint32_t>(RequestKind::kFileSize);
 }
 
+bool is_for_gpu(const RefusalRecord& refusal) {
+  return refusal.kind == static_cast<uint32_t>(RequestKind::kGpu);
+}
+
 void put_request(LineBuffer* out, const Facts& facts) {
   const RefusalRecord& refusal = facts.refusal;
   if (refusal.kind == static_cast<uint32_t>(RequestKind::kTouch)) {
@@ -86,6 +97,10 @@ void put_request(LineBuffer* out, const Facts& facts) {
   } else {
     out->text("Asked for ");
     put_bytes(out, facts.unit, refusal.request_bytes);
+    if (is_for_gpu(refusal)) out->text(" of GPU memory");
+    if (refusal.kind == static_cast<uint32_t>(RequestKind::kPinned)) {
+      out->text(" of memory that is locked for a GPU");
+    }
     if (is_for_file(refusal)) out->text(" in a file that is memory (tmpfs, shared memory)");
     if (refusal.module[0] != '\0') {
       out->text(" (by ");
@@ -254,6 +269,10 @@ void put_limit_name(LineBuffer* out, const LevelRecord& level) {
     default:
       break;
   }
+  if (kind_of(level) == LimitKind::kGpu) {
+    out->name(level.path);
+    return;
+  }
   out->text(is_group(level) ? "container" : "unknown kind");
   if (level.path[0] != '\0') out->text(" ").name(level.path);
 }
@@ -289,6 +308,7 @@ int64_t in_use_bytes(const LevelRecord& level) {
 }
 
 int64_t own_bytes(const RefusalRecord& refusal) {
+  if (is_for_gpu(refusal)) return refusal.recorded_bytes;
   return refusal.anonymous_bytes > 0 ? refusal.anonymous_bytes : refusal.resident_bytes;
 }
 

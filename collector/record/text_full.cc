@@ -76,6 +76,10 @@ const char* request_name(uint32_t kind) {
       return "madvise or mlock";
     case RequestKind::kFork:
       return "fork";
+    case RequestKind::kPinned:
+      return "host memory locked for a GPU";
+    case RequestKind::kGpu:
+      return "GPU memory";
     case RequestKind::kTouch:
       return "memory granted earlier being filled";
   }
@@ -92,6 +96,8 @@ const char* outcome_name(uint32_t outcome) {
       return "granted, only reported";
     case Outcome::kEnded:
       return "the process was ended";
+    case Outcome::kByDriver:
+      return "refused by the driver";
   }
   return "unknown outcome";
 }
@@ -106,7 +112,10 @@ void put_event(LineBuffer* out, const FlightHeader& header, const RefusalRecord&
   out->text("Number:  ").number(static_cast<int64_t>(refusal.sequence.load()));
   out->text(" of ").number(static_cast<int64_t>(header.refusals.load())).text(", incident ");
   out->number(static_cast<int64_t>(refusal.incident));
-  out->text(refusal.surfaced != 0 ? ", shown" : ", handled by the program").end_line();
+  out->text(refusal.surfaced != 0 ? ", shown"
+            : refusal.recovered != 0 ? ", granted when it was asked for again"
+                                     : ", handled by the program")
+      .end_line();
 }
 
 void put_request_numbers(LineBuffer* out, const RefusalRecord& refusal) {

@@ -17,7 +17,7 @@ namespace oomguard::budget {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr char kFileMagic[8] = {'O', 'O', 'M', 'G', 'R', 'P', '4', '\n'};
+constexpr char kFileMagic[8] = {'O', 'O', 'M', 'G', 'R', 'P', '5', '\n'};
 constexpr size_t kPath = 384;
 constexpr int kMostAncestors = 16;
 constexpr int64_t kGoesOn = 256 * 1024;
@@ -89,7 +89,7 @@ int open_folder(const char* directory) {
 int open_file(const char* directory, uint64_t key) {
   const int folder = open_folder(directory);
   if (folder < 0) return folder;
-  char name[] = "0000000000000000-3";  // and the layout: programs may use two versions at once
+  char name[] = "0000000000000000-4";  // and the layout: programs may use two versions at once
   for (int i = 0; i < 16; ++i) name[i] = "0123456789abcdef"[(key >> (60 - 4 * i)) & 15];
   const auto fd = static_cast<int>(
       sys::call(SYS_openat, folder, sys::as_arg(name),
@@ -200,6 +200,9 @@ bool GroupTable::open(const char* directory, uint64_t group_key, uint64_t budget
     slot.ends_ns.store(0, kRelaxed);
     slot.stands_ns.store(0, kRelaxed);
     slot.bytes.store(0, kRelaxed);
+    for (std::atomic<int64_t>& bytes : file()->held[&slot - file()->slots]) {
+      if (bytes.load(kRelaxed) != 0) bytes.store(0, kRelaxed);
+    }
     slot.start_ticks.store(self.start_ticks, kRelaxed);
     slot.tree.store(tree_, kRelaxed);
     slot.budget.store(budget, kRelaxed);
@@ -303,6 +306,31 @@ void GroupTable::add_in_flight(int64_t bytes) noexcept {
   while (!slot->in_flight.compare_exchange_weak(before, std::max<int64_t>(0, before + bytes),
                                                 std::memory_order_acq_rel)) {
   }
+}
+
+std::atomic<int64_t>* GroupTable::card(uint64_t key) noexcept {
+  const Slot* slot = own();
+  if (file() == nullptr || slot == nullptr) return nullptr;
+  for (uint32_t i = 0; i < kCards; ++i) {
+    uint64_t seen = 0;
+    if (file()->cards[i].compare_exchange_strong(seen, key) || seen == key)
+      return &file()->held[slot - file()->slots][i];
+  }
+  return nullptr;
+}
+
+int64_t GroupTable::others_on_card(const std::atomic<int64_t>* own_place) const noexcept {
+  if (file() == nullptr) return 0;
+  const auto column = static_cast<size_t>(own_place - &file()->held[0][0]) % kCards;
+  int64_t sum = 0;
+  for (uint32_t i = 0; i < kSlots; ++i) {
+    const Slot& slot = file()->slots[i];
+    const int64_t bytes = plausible(file()->held[i][column].load());
+    if (bytes == 0 || &file()->held[i][column] == own_place || slot.tree.load(kRelaxed) != tree_)
+      continue;
+    if (alive(slot.pid.load(kRelaxed))) sum += bytes;
+  }
+  return sum;
 }
 
 bool GroupTable::guarded(int32_t pid) const noexcept {

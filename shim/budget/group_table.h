@@ -21,6 +21,7 @@ class GroupTable {
  public:
   static constexpr uint32_t kSlots = 128;
   static constexpr int64_t kFreshNs = 1'000'000'000;
+  static constexpr uint32_t kCards = 32;
 
   struct alignas(128) Slot {
     std::atomic<int32_t> pid;          // 0: free
@@ -76,6 +77,11 @@ class GroupTable {
   // Asks the neighbours that have something in flight for a fresh sample and waits up to 3 ms.
   void refresh_others(int64_t now_ns) noexcept;
   bool guarded(int32_t pid) const noexcept;
+  // Where this process publishes what it holds on the card that `key` tells from all others (never
+  // 0); null where there is no room for one more. Callable from hooks.
+  std::atomic<int64_t>* card(uint64_t key) noexcept;
+  // What the other processes of the same tree hold on the card of that place.
+  int64_t others_on_card(const std::atomic<int64_t>* own_place) const noexcept;
   // The raw thread's: see resident.h.
   void keep_resident() const noexcept;
   // Changes what the others see of this process's blocks until the watchdog's next look; never
@@ -86,6 +92,8 @@ class GroupTable {
   struct File {
     char magic[8];
     Slot slots[kSlots];  // the last byte of each is padding
+    std::atomic<uint64_t> cards[kCards];  // keys; 0: free
+    std::atomic<int64_t> held[kSlots][kCards];
   };
   static_assert(sizeof(Slot) == 128);
   File* file() const noexcept { return file_.load(std::memory_order_acquire); }

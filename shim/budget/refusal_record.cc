@@ -164,6 +164,7 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   out.in_flight_bytes = judgement.in_flight;
   out.pending_bytes = judgement.pending;
   out.surfaced = 0;
+  out.recovered = 0;
   out.where[0] = '\0';
   out.ancestors_hidden = source_of(judgement).ancestors_hidden() ? 1 : 0;
   probe::ProcessStatus self;
@@ -172,13 +173,17 @@ uint64_t write_refusal(const Refusal& refusal, int64_t now_ns) noexcept {
   out.anonymous_bytes = known ? self.resident_anonymous : -1;
   module_name(refusal.caller, out.module, sizeof out.module);
   read_thread_name(refusal.thread_id, out.thread_name, sizeof out.thread_name);
-  fill_levels(judgement, &out);
-  fill_blocks(detailed ? judgement.pages : nullptr, now_ns, &out);
   out.neighbour_count = 0;
+  if (refusal.fill != nullptr) {
+    refusal.fill(refusal.data, &out);
+  } else {
+    fill_levels(judgement, &out);
+    fill_blocks(detailed ? judgement.pages : nullptr, now_ns, &out);
+  }
   trace::Holders holders;
   if (!detailed) holders = holders_of(flight, number - 1, refusal.incident, out.holders);
   // Where nothing is left this must not be what touches a page that is not there.
-  if (detailed && trace::enabled() && judgement.headroom.bytes >= kRoomForLines) {
+  if (detailed && refusal.fill == nullptr && trace::enabled() && judgement.headroom.bytes >= kRoomForLines) {
     holders = trace::largest_holders(now_ns, judgement.pages, out.holders, record::kHolderSlots);
   }
   out.holder_count = holders.count;

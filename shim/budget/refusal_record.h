@@ -18,6 +18,9 @@ struct Refusal {
   int32_t thread_id;
   uint64_t incident;
   const Judgement* judgement;
+  // Where it is not the host's memory: writes the limits and the blocks.
+  void (*fill)(const void* data, record::RefusalRecord* out) noexcept = nullptr;
+  const void* data = nullptr;
 };
 
 // Returns the refusal's 1-based number. An incident's refusals beyond the ring's size are counted

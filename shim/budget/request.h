@@ -18,7 +18,8 @@ struct Request {
 // Whoever makes these calls looks at their error, in a way that NULL is not looked at.
 constexpr bool is_answered_by_error(record::RequestKind kind) {
   return kind == record::RequestKind::kFileWrite || kind == record::RequestKind::kFileSize ||
-         kind == record::RequestKind::kPopulate || kind == record::RequestKind::kFork;
+         kind == record::RequestKind::kPopulate || kind == record::RequestKind::kFork ||
+         kind == record::RequestKind::kPinned;
 }
 
 // write, ftruncate and fork are called from signal handlers too, which may have interrupted a

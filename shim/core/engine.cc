@@ -45,6 +45,7 @@ const char* kind_name(probe::LimitKind kind) noexcept {
     case probe::LimitKind::kRlimitAs: return "RLIMIT_AS";
     case probe::LimitKind::kRlimitData: return "RLIMIT_DATA";
     case probe::LimitKind::kBudget: return "budget";
+    case probe::LimitKind::kGpu: return "GPU";
   }
   return "";
 }
@@ -114,6 +115,7 @@ uint64_t unsurfaced_refusal(int32_t thread_id) noexcept {
   uint64_t n = UINT64_MAX;
   while (const record::RefusalRecord* refusal = newest_before(n)) {
     n = refusal->sequence.load(std::memory_order_relaxed);
+    if (refusal->recovered != 0) continue;
     if (refusal->surfaced != 0) return 0;  // what came before it was handled
     if (thread_id == 0 || refusal->thread_id == thread_id) return n;
   }

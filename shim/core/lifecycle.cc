@@ -25,6 +25,7 @@
 #include "shim/core/model_files.h"
 #include "shim/core/session.h"
 #include "shim/core/thread_state.h"
+#include "shim/gpu/budget.h"
 #include "shim/interpose/real.h"
 #include "shim/python/bootstrap.h"
 #include "shim/spill/lender.h"
@@ -95,6 +96,7 @@ void after_fork_in_child() noexcept {
   budget::forget_incident_of_parent();
   budget::tree::on_fork_child();
   gate.on_fork_child();
+  gpu::on_fork_child();
   spill::on_fork_child();
   python::on_fork_child();
   budget::watchdog::on_fork_child();

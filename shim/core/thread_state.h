@@ -27,6 +27,7 @@ struct ThreadState {
   int32_t thread_id;    // 0 until the slow path asked
   uint32_t in_slow_path;  // > 0: a hook of ours is at work below; calls pass through
   uint32_t unwatched_forks;  // under way here, for which the watchdog was stopped
+  uint32_t in_driver;        // > 0: a GPU hook of ours is at work below
   uint32_t sees_host;        // > 0: asked for the host's memory (oomguard.host())
   int64_t pass_over_ns;   // when blocks that it has not begun to fill may count as left alone; 0:
                           // has none

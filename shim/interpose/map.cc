@@ -13,6 +13,7 @@
 
 #include "shim/budget/block_filter.h"
 #include "shim/budget/gate.h"
+#include "shim/budget/need.h"
 #include "shim/budget/ledger.h"
 #include "shim/budget/memory_file.h"
 #include "shim/interpose/export.h"
@@ -69,7 +70,7 @@ bool is_file(const void* address, size_t size) noexcept {
 OOMGUARD_COLD void* cold_map(void* hint, size_t size, int protection, int flags, int fd,
                              off_t offset, const void* caller) noexcept {
   const bool replaces = (flags & MAP_FIXED) != 0;
-  Admission admission(RequestKind::kMmap, replaces ? untouched(hint, size) : size, caller, size);
+  Admission admission(RequestKind::kMmap, replaces ? budget::untouched(hint, size) : size, caller, size);
   if (!admission.granted()) {
     errno = ENOMEM;
     return MAP_FAILED;
@@ -154,7 +155,7 @@ OOMGUARD_COLD void* cold_remap(void* old, size_t old_size, size_t size, int flag
 OOMGUARD_COLD int cold_protect(void* address, size_t size, int protection,
                                const void* caller) noexcept {
   if (is_file(address, size)) return real.mprotect(address, size, protection);
-  Admission admission(RequestKind::kMprotect, untouched(address, size), caller);
+  Admission admission(RequestKind::kMprotect, budget::untouched(address, size), caller);
   if (!admission.granted()) {
     errno = ENOMEM;
     return -1;

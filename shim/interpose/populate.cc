@@ -9,6 +9,7 @@
 #include "collector/probe/process.h"
 #include "collector/probe/syscall.h"
 #include "shim/budget/gate.h"
+#include "shim/budget/need.h"
 #include "shim/interpose/export.h"
 #include "shim/interpose/filling.h"
 #include "shim/interpose/real.h"
@@ -19,55 +20,15 @@ namespace oomguard::interpose {
 
 constinit std::atomic<bool> maps_are_filled{false};
 
-size_t untouched(const void* address, size_t size) noexcept {
-  const size_t with_all_else = size <= SIZE_MAX / 64 ? size * 32 : SIZE_MAX / 2;
-  if (budget::gate.has_plenty_for(static_cast<int64_t>(with_all_else))) return size;
-  const int64_t touched = budget::gate.residency.touched_bytes(
-      reinterpret_cast<uintptr_t>(address), size);
-  if (touched <= 0) return size;
-  return static_cast<size_t>(touched) < size ? size - static_cast<size_t>(touched) : 0;
-}
-
 namespace {
 
 using budget::Admission;
-using probe::Backing;
 using record::RequestKind;
 
 #define OOMGUARD_COLD [[gnu::cold, gnu::noinline]]
 
 constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, since Linux 5.14
 constexpr int kDropLocked = 24;     // MADV_DONTNEED_LOCKED, since 5.18
-constexpr size_t kPage = 4096;
-
-// Shared memory may have been filled by somebody else: mincore knows the file's pages, while the
-// page map knows those that this process has met. 64 pages of the range are looked at.
-size_t not_in_cache(const void* address, size_t size) noexcept {
-  constexpr size_t kLooks = 64;
-  const uintptr_t first = reinterpret_cast<uintptr_t>(address) / kPage;
-  const size_t pages = (reinterpret_cast<uintptr_t>(address) + size - 1) / kPage - first + 1;
-  const size_t looks = std::min(pages, kLooks);
-  size_t missing = 0;
-  for (size_t i = 0; i < looks; ++i) {
-    unsigned char there = 0;
-    const uintptr_t page = first + (looks > 1 ? (pages - 1) / (looks - 1) * i : 0);
-    const long status =
-        sys::call(SYS_mincore, static_cast<long>(page * kPage), kPage, sys::as_arg(&there));
-    missing += status != 0 || (there & 1) == 0 ? 1 : 0;
-  }
-  return missing == looks ? size : size / looks * missing;
-}
-
-// What filling a range will take. A file on a disk takes nothing that could not be given back,
-// unless it is locked.
-size_t need_to_fill(const void* address, size_t size, bool locks) noexcept {
-  if (size == 0) return 0;
-  switch (budget::gate.residency.backing(reinterpret_cast<uintptr_t>(address))) {
-    case Backing::kSharedMemory: return not_in_cache(address, size);
-    case Backing::kFile: return locks ? size : 0;
-    default: return untouched(address, size);
-  }
-}
 
 template <typename Call>
 int judge(size_t need, const void* caller, Call call) noexcept {
@@ -83,7 +44,7 @@ int judge(size_t need, const void* caller, Call call) noexcept {
 bool is_on() noexcept { return budget::gate.mode() == budget::Gate::Mode::kOn; }
 
 OOMGUARD_COLD int fill(void* address, size_t size, const void* caller) noexcept {
-  const size_t need = is_on() ? need_to_fill(address, size, false) : 0;
+  const size_t need = is_on() ? budget::need_to_fill(address, size, false) : 0;
   return judge(need, caller, [=] { return real.madvise(address, size, kPopulateWrite); });
 }
 
@@ -112,7 +73,7 @@ OOMGUARD_COLD int drop(void* address, size_t size, int advice) noexcept {
 template <typename Call>
 int lock(const void* address, size_t size, const void* caller, Call call) noexcept {
   ensure_resolved();
-  return judge(is_on() ? need_to_fill(address, size, true) : 0, caller, call);
+  return judge(is_on() ? budget::need_to_fill(address, size, true) : 0, caller, call);
 }
 
 // Every mapping in full, less what is this process's already. Files count: locked pages cannot be

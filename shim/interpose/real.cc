@@ -12,6 +12,7 @@
 #include "collector/probe/syscall.h"
 #include "shim/budget/block_filter.h"
 #include "shim/interpose/bootstrap_arena.h"
+#include "shim/interpose/loader.h"
 
 // libc's own names: of sbrk, which keeps the break in a variable, and of sysconf, where a system
 // call would not do.
@@ -174,7 +175,7 @@ constexpr Real kUnresolved = [] {
 // A name that is not there makes dlsym allocate its complaint, from an allocator that may stand
 // before this library and be in the middle of its own start. cfree is gone from glibc 2.26 on.
 void* next(const char* name) noexcept {
-  return strcmp(name, "cfree") == 0 ? nullptr : dlsym(RTLD_NEXT, name);
+  return strcmp(name, "cfree") == 0 ? nullptr : interpose::next_dlsym(RTLD_NEXT, name);
 }
 
 // An allocator without that function (Electric Fence): libc's would read a header that is not

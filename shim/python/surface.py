@@ -23,6 +23,11 @@ TEXTS = (
     "bad allocation",
     "No space left on device",    # torch, for shared memory
     "Not enough free space to",   # numpy, before it writes an array
+    # GPUs: torch, CuPy, JAX, numba, RMM.
+    "out of memory",
+    "Out of memory",
+    "OUT_OF_MEMORY",
+    "out_of_memory",
     "PyObject pointer is null",  # PyO3, Rust's bridge to Python: its PanicException is no Exception
     # SystemError of interpreters that find no room for a frame and forget to say so.
     "NULL without setting an exception",

@@ -3,7 +3,7 @@ import dataclasses
 import pathlib
 import struct
 
-VERSION = 4
+VERSION = 5
 _HEADER = struct.Struct("<8sIIIIiiIIQqqqqqIIQQQQ")
 _REFUSAL = struct.Struct("<QQqqiiIIqqqqqqqqqIIIIII64s16s512s")
 

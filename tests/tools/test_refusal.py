@@ -49,7 +49,7 @@ def test_the_report_of_the_last_refusal(tool, refused):
 
 def test_the_report_as_json(tool, refused):
     report = json.loads(tool("report", "--format", "json").stdout)
-    assert report["schema"] == "oomguard.report/5"
+    assert report["schema"] == "oomguard.report/6"
     assert report["session"]["state"] == "ended by a refusal"
     last = report["refusals"][-1]
     binding = [level for level in last["levels"] if level["binds"]]

@@ -11,7 +11,7 @@
 namespace oomguard::tools {
 
 // The schema's name carries its version; docs/report.schema.json describes it.
-inline constexpr const char* kReportSchema = "oomguard.report/5";
+inline constexpr const char* kReportSchema = "oomguard.report/6";
 
 // At most 100 columns (a word that is longer, such as a path, stands on a line of its own), without
 // a control character; with escape sequences for colours where `colours` says so.

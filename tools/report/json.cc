@@ -10,7 +10,7 @@ namespace {
 
 const char* limit_kind(uint32_t kind) {
   static constexpr const char* kNames[] = {"unknown",   "cgroup-v1",   "cgroup-v2", "machine",
-                                           "rlimit-as", "rlimit-data", "budget"};
+                                           "rlimit-as", "rlimit-data", "budget",    "gpu"};
   return kNames[kind < std::size(kNames) ? kind : 0];
 }
 
@@ -18,13 +18,14 @@ const char* request_kind(uint32_t kind) {
   static constexpr const char* kNames[] = {"unknown", "malloc",     "calloc",    "realloc",
                                            "aligned", "mmap",       "mremap",    "mprotect",
                                            "brk",     "file-write", "file-size", "populate",
-                                           "fork"};
+                                           "fork",    "pinned",     "gpu"};
   if (kind == static_cast<uint32_t>(record::RequestKind::kTouch)) return "touch";
   return kNames[kind < std::size(kNames) ? kind : 0];
 }
 
 const char* outcome(uint32_t value) {
-  static constexpr const char* kNames[] = {"unknown", "refused", "exception", "reported", "ended"};
+  static constexpr const char* kNames[] = {"unknown",  "refused", "exception",
+                                           "reported", "ended",   "by-driver"};
   return kNames[value < std::size(kNames) ? value : 0];
 }
 
@@ -109,6 +110,7 @@ Json refusal_json(const record::RefusalRecord& refusal) {
           {"module", refusal.module},
           {"where", refusal.where},
           {"surfaced", refusal.surfaced != 0},
+          {"recovered", refusal.recovered != 0},
           {"request_bytes", refusal.request_bytes},
           {"headroom_bytes", refusal.headroom_bytes},
           {"line_bytes", refusal.line_bytes},
@@ -160,6 +162,28 @@ int64_t now_ns() {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
+// The cards that the process used, by its number of them.
+Json gpus_json(const record::FlightHeader& header) {
+  static constexpr const char* kAccounts[] = {"device", "array",   "pool",   "virtual",
+                                              "graph",  "context", "managed"};
+  Json gpus = Json::array();
+  for (uint32_t i = 0; i < record::kGpuSlots; ++i) {
+    const record::GpuRecord& gpu = header.gpus[i];
+    if (gpu.total_bytes.load() == 0) continue;
+    Json accounts;
+    for (size_t at = 0; at < std::size(kAccounts); ++at)
+      accounts[kAccounts[at]] = gpu.by_account[at].load();
+    gpus.push_back({{"gpu", i},
+                    {"name", gpu.name},
+                    {"total_bytes", gpu.total_bytes.load()},
+                    {"budget_bytes", number_or_null(gpu.budget_bytes.load(), INT64_MAX)},
+                    {"held_bytes", gpu.held_bytes.load()},
+                    {"peak_bytes", gpu.peak_bytes.load()},
+                    {"by_account_bytes", accounts}});
+  }
+  return gpus;
+}
+
 }  // namespace
 
 Json session_json(const record::FlightHeader& header, const std::string& path) {
@@ -190,6 +214,9 @@ Json session_json(const record::FlightHeader& header, const std::string& path) {
           {"faults", header.faults.load()},
           {"ended_because", header.ended_because},
           {"reread", reread_json(header.reread)},
+          {"gpus", gpus_json(header)},
+          {"gpu_pinned_bytes", header.pinned_bytes.load()},
+          {"gpu_registered_bytes", header.registered_bytes.load()},
           {"last_usage_bytes", header.last_usage_bytes.load()},
           {"last_headroom_bytes", header.last_headroom_bytes.load()},
           {"last_sample_ns", header.last_sample_ns.load()}};

@@ -77,6 +77,26 @@ TEST(Parse, ABudgetIsAtLeastWhatAnInterpreterNeeds) {
   expect_rejected(Id::kBudget, "8");
 }
 
+TEST(Parse, AGpuBudgetIsOneForAllOrOneForEach) {
+  EXPECT_EQ(gpu_budget_of(Values(), 0), nullptr);
+  EXPECT_EQ(gpu_budget_of(parsed(Id::kGpuBudget, "auto"), 0), nullptr);
+  EXPECT_EQ(gpu_budget_of(parsed(Id::kGpuBudget, "20G"), 3)->bytes, int64_t{20} << 30);
+  EXPECT_EQ(gpu_budget_of(parsed(Id::kGpuBudget, "50%"), 0)->share_permille, 500u);
+  const Values each = parsed(Id::kGpuBudget, "0=20G,1=12.5%,10=auto");
+  EXPECT_EQ(gpu_budget_of(each, 0)->bytes, int64_t{20} << 30);
+  EXPECT_EQ(gpu_budget_of(each, 1)->share_permille, 125u);
+  EXPECT_EQ(gpu_budget_of(each, 1)->bytes, -1);
+  EXPECT_EQ(gpu_budget_of(each, 2), nullptr);
+  EXPECT_EQ(gpu_budget_of(each, 10), nullptr);
+  const Values others = parsed(Id::kGpuBudget, "20G,1=auto");
+  EXPECT_EQ(gpu_budget_of(others, 0)->bytes, int64_t{20} << 30);
+  EXPECT_EQ(gpu_budget_of(others, 1), nullptr);
+  for (const char* bad : {"", "20", "0=", "=20G", "a=20G", "0=20G,", "0=20G;1=20G", "-1=20G",
+                          "1000=20G", "0=0=20G", "110%"}) {
+    expect_rejected(Id::kGpuBudget, bad);
+  }
+}
+
 TEST(Parse, TheOtherOptionsTakeTheirFormsOnly) {
   EXPECT_EQ(parsed(Id::kReserve, "64MiB").reserve_bytes, int64_t{64} << 20);
   EXPECT_EQ(parsed(Id::kReserve, "auto").reserve_bytes, -1);

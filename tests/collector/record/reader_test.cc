@@ -67,7 +67,7 @@ TEST_F(Reader, RefusesWhatIsNoFlightFile) {
 
 TEST_F(Reader, RefusesOtherVersionsAndSaysWhich) {
   file_->header.version = kVersion + 1;
-  expect_fault(read(), "format 4");
+  expect_fault(read(), "format 5");
 }
 
 TEST_F(Reader, RefusesAnotherByteOrderAndSaysSo) {

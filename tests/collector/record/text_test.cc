@@ -112,6 +112,32 @@ TEST_F(Text, NamesEachKindOfLimitInPlainWords) {
   EXPECT_NE(rendered(Audience::kCell).find("before memory ran out"), std::string::npos);
 }
 
+TEST_F(Text, TellsOfAGpusMemoryWhatThisProcessHoldsThere) {
+  refusal().kind = static_cast<uint32_t>(RequestKind::kGpu);
+  refusal().request_bytes = 3 * kGiB;
+  refusal().recorded_bytes = 18 * kGiB;
+  refusal().block_count = 1;
+  refusal().blocks[0] = {0x1000, 16 * kGiB, -1, 0, "pool"};
+  refusal().neighbour_count = 0;
+  limit().kind = static_cast<uint32_t>(LimitKind::kGpu);
+  limit().limit_bytes = 20 * kGiB;
+  limit().usage_bytes = 18 * kGiB;
+  limit().reclaimable_bytes = 0;
+  strcpy(limit().path, "GPU 1");
+  std::string text = rendered(Audience::kCell);
+  EXPECT_EQ(text.find("oomguard stopped this cell at the limit on its GPU memory. Your variables"),
+            0u);
+  EXPECT_NE(text.find("\nAsked for 3.0 GiB of GPU memory"), std::string::npos);
+  EXPECT_NE(text.find("; limit 20.0 GiB (GPU 1), 18.0 GiB in use.\n"), std::string::npos);
+  EXPECT_NE(text.find("\nHeld:  this process 18.0 GiB (largest block 16.0 GiB by pool)\n"),
+            std::string::npos);
+  EXPECT_NE(note().find("oomguard refused 3.0 GiB; 18.0 GiB of 20.0 GiB in use (GPU 1)"),
+            std::string::npos);
+  refusal().outcome = static_cast<uint32_t>(Outcome::kByDriver);
+  text = rendered(Audience::kScript);
+  EXPECT_EQ(text.find("The GPU had no memory left for this program.\n"), 0u);
+}
+
 TEST_F(Text, UsesMebibytesBelowALimitOfOneGibibyte) {
   limit().limit_bytes = 600 * kMiB;
   limit().usage_bytes = 590 * kMiB;

@@ -12,7 +12,7 @@ using test::Folder;
 using test::write_file;
 
 constexpr uint64_t kKey = 0xfedcba9876543210;
-constexpr const char* kName = "groups/fedcba9876543210-3";
+constexpr const char* kName = "groups/fedcba9876543210-4";
 constexpr uid_t kNobody = 65534;
 
 class HostileGroupTable : public testing::Test {

@@ -31,7 +31,7 @@ struct File {
 
 class GroupTableTest : public testing::Test {
  protected:
-  std::string file() const { return folder_ / "groups/0123456789abcdef-3"; }
+  std::string file() const { return folder_ / "groups/0123456789abcdef-4"; }
   File* map() const {
     const int fd = open(file().c_str(), O_RDWR | O_CLOEXEC);
     void* mapped = mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -1,4 +1,5 @@
-"""What liboomguard.so needs and what it exports: libc alone, and hooks.def's names alone."""
+"""What liboomguard.so needs and what it exports: libc alone, and the names alone that hooks.def,
+driver.def and nvml.def have."""
 
 import pathlib
 import re
@@ -7,7 +8,7 @@ import subprocess
 
 import pytest
 
-HOOKS = pathlib.Path(__file__).parents[3] / "shim" / "interpose" / "hooks.def"
+SHIM = pathlib.Path(__file__).parents[3] / "shim"
 
 # What the linker and the C start files leave in every shared library.
 WEAK = {
@@ -33,7 +34,10 @@ def undefined(library):
 
 @pytest.fixture
 def hooks():
-    names = re.findall(r"^OOMGUARD_HOOK\(\w+, (\w+),", HOOKS.read_text(), re.MULTILINE)
+    lists = (SHIM / "interpose" / "hooks.def", SHIM / "gpu" / "driver.def",
+             SHIM / "gpu" / "nvml.def")
+    names = re.findall(r"^OOMGUARD_(?:HOOK\(\w+, |DRIVER\(\w+, |NVML\()(\w+)[,)]",
+                       "".join(each.read_text() for each in lists), re.MULTILINE)
     assert len(names) == len(set(names)) > 30
     return set(names)
 

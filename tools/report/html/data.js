@@ -83,7 +83,7 @@ const kinds = {
   "rlimit-data": "data (ulimit -d)",
   "budget": "budget",
 };
-const limitName = level => kinds[level.kind] || level.kind;
+const limitName = level => level.kind === "gpu" ? level.path : kinds[level.kind] || level.kind;
 
 // A row of buttons of which one is pressed; `choose(value)` is called for each press.
 function choices(box, entries, current, choose) {

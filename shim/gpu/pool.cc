@@ -1,0 +1,193 @@
+// Hooks of stream-ordered allocation.
+#include "shim/gpu/pool.h"
+
+#include <algorithm>
+
+#include "collector/probe/syscall.h"
+#include "shim/gpu/budget.h"
+#include "shim/gpu/driver.h"
+
+namespace oomguard::gpu {
+namespace {
+
+constexpr Bytes kPiece = Bytes{32} << 20;  // by which the driver's pools grow
+constexpr uint32_t kUnit = 1 << 16;        // of what is being asked, in a pool's counts
+
+uint64_t key_of(CUmemoryPool pool) noexcept { return reinterpret_cast<uint64_t>(pool); }
+
+Bytes attribute(CUmemoryPool pool, int which) noexcept {
+  uint64_t value = 0;
+  if (driver.cuMemPoolGetAttribute == nullptr ||
+      driver.cuMemPoolGetAttribute(pool, which, &value) != kSuccess) {
+    return -1;
+  }
+  return static_cast<Bytes>(value);
+}
+
+// A pool is put in once, by whoever meets it first.
+constinit std::atomic<bool> g_adding{false};
+bool know(CUmemoryPool pool, int device) noexcept {
+  Table::Entry entry;
+  if (ledger.pools.find(key_of(pool), &entry)) return entry.device == device;
+  while (g_adding.exchange(true, std::memory_order_acquire)) sys::call(SYS_sched_yield);
+  const bool known = ledger.pools.find(key_of(pool), &entry) ||
+                     ledger.pools.put({key_of(pool), 0, 0, static_cast<int16_t>(device),
+                                       static_cast<uint16_t>(Account::kPool), 0});
+  g_adding.store(false, std::memory_order_release);
+  return known;
+}
+
+// Until what was read is what is there: another thread may have written an older reading. Answers
+// by how much the pool grew since somebody looked.
+Bytes take_growth(CUmemoryPool pool) noexcept {
+  Bytes growth = 0;
+  Bytes before = 0;
+  for (Bytes now = attribute(pool, kPoolReserved); now >= 0;) {
+    if (!ledger.pools.set_bytes(key_of(pool), now, &before)) break;
+    growth += now - before;
+    const Bytes again = attribute(pool, kPoolReserved);
+    if (again == now) break;
+    now = again;
+  }
+  return growth;
+}
+
+// What the card has to have for all that is being asked of this pool now.
+Bytes growth_for(CUmemoryPool pool, Bytes asked) noexcept {
+  const Bytes reserved = attribute(pool, kPoolReserved);
+  const Bytes in_use = attribute(pool, kPoolInUse);
+  if (reserved < 0 || in_use < 0) return asked;
+  return std::max<Bytes>((in_use + asked + kPiece - 1) / kPiece * kPiece - reserved, 0);
+}
+
+bool is_capturing(CUstream stream, bool per_thread) noexcept {
+  const auto ask = per_thread ? driver.cuStreamIsCapturing_ptsz : driver.cuStreamIsCapturing;
+  int status = kCaptureNone;
+  return ask != nullptr && ask(stream, &status) == kSuccess && status != kCaptureNone;
+}
+
+// `pool`: null where it is the current one of the card.
+template <typename Call>
+CUresult allocate(CUmemoryPool pool, size_t bytes, CUstream stream, bool per_thread,
+                  const void* caller, Call call) noexcept {
+  int device = current_card();
+  if (device < 0) return call();
+  const Bytes size = static_cast<Bytes>(std::min<size_t>(bytes, size_t{1} << 46));
+  if (is_capturing(stream, per_thread)) {
+    note_graph_memory();
+    const Charge charge(device, Account::kGraph, size, size, caller);
+    return charge.granted() ? call() : kOutOfMemory;
+  }
+  Table::Entry entry;
+  if (pool == nullptr) {
+    if (driver.cuDeviceGetMemPool == nullptr ||
+        driver.cuDeviceGetMemPool(&pool, device) != kSuccess || !know(pool, device)) {
+      return call();
+    }
+  } else if (ledger.pools.find(key_of(pool), &entry)) {
+    device = entry.device;
+    if (static_cast<Account>(entry.account) != Account::kPool) return call();
+  } else if (!know(pool, device)) {
+    return call();
+  }
+  const auto units = static_cast<uint32_t>((size + kUnit - 1) / kUnit);
+  uint32_t all_units = 0;
+  const bool counted = ledger.pools.add(key_of(pool), units, &all_units);
+  CUresult status = kOutOfMemory;
+  {
+    Charge charge(device, Account::kPool, size, growth_for(pool, Bytes{all_units} * kUnit), caller);
+    if (charge.granted()) status = call();
+    if (!charge.counts()) {
+    } else if (status == kSuccess) {
+      charge.commit(take_growth(pool));
+    } else if (charge.granted()) {
+      charge.failed(status);
+      ledger.grow(device, Account::kPool, take_growth(pool), 0);
+    }
+  }
+  if (counted) (void)ledger.pools.add(key_of(pool), 0 - units, &all_units);
+  return status;
+}
+
+// Null: all of this card's.
+bool trim(int device) noexcept {
+  Bytes given_back = 0;
+  ledger.pools.for_each([&](const Table::Entry& entry) {
+    if (entry.device != device || static_cast<Account>(entry.account) != Account::kPool) return;
+    const auto pool = reinterpret_cast<CUmemoryPool>(entry.key);
+    if (attribute(pool, kPoolReserved) > attribute(pool, kPoolInUse)) {
+      driver.cuMemPoolTrimTo(pool, 0);
+    }
+    const Bytes growth = take_growth(pool);
+    ledger.grow(device, Account::kPool, growth, 0);
+    given_back -= growth;
+  });
+  return given_back > 0;
+}
+
+}  // namespace
+
+bool release_pools(int device) noexcept {
+  const bool trimmed = trim(device);
+  return release_graphs(device) || trimmed;
+}
+
+CUresult oomguard_gpu_cuMemAllocAsync(CUdeviceptr* address, size_t size,
+                                      CUstream stream) noexcept {
+  return allocate(nullptr, size, stream, false, __builtin_return_address(0),
+                  [=] { return driver.cuMemAllocAsync(address, size, stream); });
+}
+
+CUresult oomguard_gpu_cuMemAllocAsync_ptsz(CUdeviceptr* address, size_t size,
+                                           CUstream stream) noexcept {
+  return allocate(nullptr, size, stream, true, __builtin_return_address(0),
+                  [=] { return driver.cuMemAllocAsync_ptsz(address, size, stream); });
+}
+
+CUresult oomguard_gpu_cuMemAllocFromPoolAsync(CUdeviceptr* address, size_t size,
+                                              CUmemoryPool pool, CUstream stream) noexcept {
+  return allocate(pool, size, stream, false, __builtin_return_address(0), [=] {
+    return driver.cuMemAllocFromPoolAsync(address, size, pool, stream);
+  });
+}
+
+CUresult oomguard_gpu_cuMemAllocFromPoolAsync_ptsz(CUdeviceptr* address, size_t size,
+                                                   CUmemoryPool pool, CUstream stream) noexcept {
+  return allocate(pool, size, stream, true, __builtin_return_address(0), [=] {
+    return driver.cuMemAllocFromPoolAsync_ptsz(address, size, pool, stream);
+  });
+}
+
+// Pools of host memory, and of memory that moves, are known and charged to nobody.
+CUresult oomguard_gpu_cuMemPoolCreate(CUmemoryPool* pool, const CUmemPoolProps* props) noexcept {
+  const CUresult status = driver.cuMemPoolCreate(pool, props);
+  if (status != kSuccess) return status;
+  const bool is_card = props->location.type == kLocationDevice &&
+                       props->alloc_type == kPinnedAllocation &&
+                       Ledger::is_card(props->location.id);
+  (void)ledger.pools.put({key_of(*pool), 0, 0,
+                          static_cast<int16_t>(is_card ? props->location.id : -1),
+                          static_cast<uint16_t>(is_card ? Account::kPool : Account::kNone), 0});
+  return status;
+}
+
+CUresult oomguard_gpu_cuMemPoolDestroy(CUmemoryPool pool) noexcept {
+  Table::Entry entry;
+  const bool known = ledger.pools.take(key_of(pool), &entry);
+  const CUresult status = driver.cuMemPoolDestroy(pool);
+  if (!known || (status != kSuccess && ledger.pools.put(entry))) return status;
+  if (entry.device >= 0) ledger.grow(entry.device, Account::kPool, -entry.bytes, 0);
+  return status;
+}
+
+CUresult oomguard_gpu_cuMemPoolTrimTo(CUmemoryPool pool, size_t kept) noexcept {
+  const CUresult status = driver.cuMemPoolTrimTo(pool, kept);
+  Table::Entry entry;
+  if (ledger.pools.find(key_of(pool), &entry) &&
+      static_cast<Account>(entry.account) == Account::kPool) {
+    ledger.grow(entry.device, Account::kPool, take_growth(pool), 0);
+  }
+  return status;
+}
+
+}  // namespace oomguard::gpu

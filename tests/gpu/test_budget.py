@@ -1,0 +1,158 @@
+"""The budget of GPU memory in whole programs, on the fake driver: a process, and a tree of them."""
+import json
+import subprocess
+import sys
+
+import pytest
+
+import fake_driver
+from fake_driver import GIB, MIB
+
+# Takes blocks of a size until there are no more, or so many; prints how many it got and what it was
+# answered last.
+TAKE = """
+import ctypes, sys
+cuda = ctypes.CDLL("libcuda.so.1")
+size, most = int(sys.argv[1]), int(sys.argv[2])
+context, address = ctypes.c_void_p(), ctypes.c_uint64()
+assert cuda.cuInit(0) == 0
+assert cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
+assert cuda.cuCtxSetCurrent(context) == 0
+taken = status = 0
+while taken < most and status == 0:
+    status = cuda.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(size))
+    taken += status == 0
+free, total = ctypes.c_size_t(), ctypes.c_size_t()
+assert cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)) == 0
+print(taken, status, free.value >> 20, total.value >> 20, flush=True)
+"""
+
+
+@pytest.fixture
+def take(tmp_path):
+    script = tmp_path / "take.py"
+    script.write_text(TAKE)
+
+    def run(size, most, **variables):
+        ended = fake_driver.run([sys.executable, script, size, most], True, tmp_path / "dir",
+                                **variables)
+        assert ended.status == 0, ended
+        return [int(number) for number in ended.out.split()]
+
+    run.script = script
+    run.folder = tmp_path / "dir"
+    return run
+
+
+def test_a_size(take):
+    assert take(256 * MIB, 99, OOMGUARD_GPU_BUDGET="1G") == [4, 2, 0, 1024]
+
+
+def test_a_share_of_the_card(take):
+    assert take(GIB, 99, OOMGUARD_GPU_BUDGET="50%", FAKE_CUDA_DEVICES="8G")[:2] == [4, 2]
+
+
+def test_one_for_each_card(take):
+    assert take(256 * MIB, 9, OOMGUARD_GPU_BUDGET="0=512M,1=1G",
+                FAKE_CUDA_DEVICES="8G,8G") == [2, 2, 0, 512]
+    assert take(256 * MIB, 9, OOMGUARD_GPU_BUDGET="1=512M", FAKE_CUDA_DEVICES="8G,8G")[0] == 9
+
+
+def test_auto_is_what_the_card_has_free(take):
+    taken = take(64 * MIB, 99, FAKE_CUDA_DEVICES="4G", FAKE_CUDA_OTHERS="0:4242:3G")
+    assert taken[:2] == [15, 2]
+
+
+def test_the_view_may_be_the_hosts(take):
+    assert take(256 * MIB, 1, OOMGUARD_GPU_BUDGET="1G", OOMGUARD_VIEW="host",
+                FAKE_CUDA_DEVICES="8G") == [1, 0, 7936, 8192]
+
+
+def test_switched_off_it_is_the_drivers_alone(take):
+    assert take(GIB, 99, OOMGUARD="0", OOMGUARD_GPU_BUDGET="1G",
+                FAKE_CUDA_DEVICES="8G")[:2] == [8, 2]
+
+
+def test_a_context_is_part_of_the_budget(take, tmp_path):
+    assert take(256 * MIB, 99, OOMGUARD_GPU_BUDGET="1G", FAKE_CUDA_CONTEXT="300M",
+                FAKE_CUDA_STATE=tmp_path / "state") == [2, 2, 212, 1024]
+
+
+NVML = TAKE + """
+class Memory(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
+class Memory2(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint)] + [
+        (name, ctypes.c_ulonglong) for name in ("total", "reserved", "free", "used")]
+nvml = ctypes.CDLL("libnvidia-ml.so.1")
+card = ctypes.c_void_p()
+assert nvml.nvmlInit_v2() == 0
+assert nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(card)) == 0
+memory, memory2 = Memory(), Memory2(version=ctypes.sizeof(Memory2) | 2 << 24)
+assert nvml.nvmlDeviceGetMemoryInfo(card, ctypes.byref(memory)) == 0
+assert nvml.nvmlDeviceGetMemoryInfo_v2(card, ctypes.byref(memory2)) == 0
+print(*(number >> 20 for number in (memory.total, memory.free, memory.used,
+                                    memory2.total, memory2.free, memory2.used)))
+"""
+
+
+def test_the_management_library_shows_the_budget_too(take, tmp_path):
+    take.script.write_text(NVML)
+    variables = {"FAKE_CUDA_STATE": tmp_path / "state", "FAKE_CUDA_DEVICES": "8G"}
+    assert take(256 * MIB, 1, OOMGUARD_GPU_BUDGET="1G",
+                **variables)[4:] == [1024, 768, 256, 1024, 768, 256]
+    assert take(256 * MIB, 1, OOMGUARD_GPU_BUDGET="1G", OOMGUARD_VIEW="host",
+                **variables)[4:] == [8192, 7936, 256, 8192, 7936, 256]
+
+
+def test_a_report_goes_on_with_warn(take):
+    assert take(256 * MIB, 8, OOMGUARD_GPU_BUDGET="1G", OOMGUARD_ON_LIMIT="warn")[:2] == [8, 0]
+
+
+def test_the_report_has_cards_and_refusal(take):
+    take(256 * MIB, 99, OOMGUARD_GPU_BUDGET="1G")
+    command = fake_driver.build() / "bin" / "oomguard"
+    if not command.exists():
+        pytest.skip("the command was not built")
+    done = subprocess.run([command, "report", "--last", "--format", "json", "--dir", take.folder],
+                          capture_output=True, text=True, check=True, timeout=60)
+    report = json.loads(done.stdout)
+    [card] = report["session"]["gpus"]
+    assert card["held_bytes"] == card["peak_bytes"] == card["by_account_bytes"]["device"] == GIB
+    assert card["budget_bytes"] == GIB
+    [refusal] = report["refusals"]
+    assert refusal["outcome"] == "refused" and not refusal["recovered"]
+    assert refusal["request"] == "gpu" and refusal["request_bytes"] == 256 * MIB
+    assert [level["path"] for level in refusal["levels"]] == ["GPU 0"]
+
+
+# The parent holds some, then three children take the rest at once, one with other cards in view.
+TREE = """
+import os, runpy, subprocess, sys
+script = sys.argv[3]
+runpy.run_path(sys.argv[4])
+children = [subprocess.Popen([sys.executable, script, sys.argv[1], "99"], text=True,
+                             stdout=subprocess.PIPE, stdin=subprocess.PIPE,
+                             env={**os.environ, "CUDA_VISIBLE_DEVICES": cards})
+            for cards in ("0", "0,1", "0")]
+for child in children:
+    print(child.stdout.readline(), end="")
+for child in children:
+    child.communicate()
+"""
+
+
+def test_a_process_tree_shares_its_budget(take, tmp_path):
+    waiting = tmp_path / "waiting.py"
+    waiting.write_text(TAKE + "sys.stdin.read()\n")
+    tree = tmp_path / "tree.py"
+    tree.write_text(TREE)
+    ended = fake_driver.run([sys.executable, tree, 64 * MIB, 4, waiting, take.script], True,
+                            take.folder, OOMGUARD_GPU_BUDGET="1G", FAKE_CUDA_DEVICES="8G,8G",
+                            FAKE_CUDA_STATE=tmp_path / "state")
+    assert ended.status == 0, ended
+    parent, *children = [line.split() for line in ended.lines]
+    assert parent[:2] == ["4", "0"]
+    assert [answer for _, answer, _, _ in children] == ["2", "2", "2"], ended
+    # Two that are refused by each other's requests may leave one block.
+    assert 10 <= sum(int(taken) for taken, *_ in children) <= 12, ended

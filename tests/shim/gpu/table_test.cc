@@ -1,0 +1,103 @@
+#include "shim/gpu/table.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+namespace oomguard::gpu {
+namespace {
+
+Table::Entry entry(uint64_t key, int64_t bytes = 1) { return {key, bytes, 0, 0, 0, 0}; }
+
+TEST(GpuTable, FindsWhatWasPutInUntilItIsTakenOut) {
+  Table table;
+  Table::Entry found;
+  EXPECT_FALSE(table.find(0x1000, &found));
+  ASSERT_TRUE(table.put({0x1000, 42, 7, 3, 2, 99}));
+  ASSERT_TRUE(table.find(0x1000, &found));
+  EXPECT_EQ(found.bytes, 42);
+  EXPECT_EQ(found.counts, 7u);
+  EXPECT_EQ(found.device, 3);
+  EXPECT_EQ(found.account, 2);
+  EXPECT_EQ(found.context, 99u);
+  ASSERT_TRUE(table.take(0x1000, &found));
+  EXPECT_EQ(found.bytes, 42);
+  EXPECT_FALSE(table.take(0x1000, &found));
+}
+
+TEST(GpuTable, NullIsNeverKnown) {
+  Table table;
+  Table::Entry found;
+  ASSERT_TRUE(table.put(entry(0x1000)));
+  EXPECT_FALSE(table.find(0, &found));
+  EXPECT_FALSE(table.take(1, &found));
+}
+
+TEST(GpuTable, HoldsManyMoreThanItsFirstPartHasRoomFor) {
+  Table table;
+  constexpr uint64_t kMany = 200'000;
+  for (uint64_t i = 1; i <= kMany; ++i)
+    ASSERT_TRUE(table.put(entry(i * 512, static_cast<int64_t>(i)))) << i;
+  Table::Entry found;
+  for (uint64_t i = 1; i <= kMany; ++i) {
+    ASSERT_TRUE(table.take(i * 512, &found)) << i;
+    ASSERT_EQ(found.bytes, static_cast<int64_t>(i));
+  }
+  int left = 0;
+  table.for_each([&left](const Table::Entry&) { ++left; });
+  EXPECT_EQ(left, 0);
+}
+
+TEST(GpuTable, CountsAndSizesChangeInPlace) {
+  Table table;
+  ASSERT_TRUE(table.put({0x2000, 10, 1, 0, 0, 0}));
+  uint32_t now = 0;
+  int64_t before = 0;
+  EXPECT_TRUE(table.add(0x2000, 2, &now));
+  EXPECT_EQ(now, 3u);
+  EXPECT_TRUE(table.add(0x2000, 0u - 3u, &now));
+  EXPECT_EQ(now, 0u);
+  EXPECT_TRUE(table.set_bytes(0x2000, 20, &before));
+  EXPECT_EQ(before, 10);
+  EXPECT_FALSE(table.add(0x3000, 1, &now));
+}
+
+TEST(GpuTable, SweepTakesOutTheWantedOnes) {
+  Table table;
+  for (uint64_t i = 1; i <= 100; ++i) ASSERT_TRUE(table.put({i * 512, 1, 0, 0, 0, i % 2}));
+  int taken = 0;
+  table.sweep([](const Table::Entry& e) { return e.context == 1; },
+              [&taken](const Table::Entry&) { ++taken; });
+  EXPECT_EQ(taken, 50);
+  int left = 0;
+  table.for_each([&left](const Table::Entry& e) { left += e.context == 0 ? 1 : 100; });
+  EXPECT_EQ(left, 50);
+}
+
+TEST(GpuTable, ThreadsLoseNothing) {
+  Table table;
+  constexpr int kThreads = 8;
+  constexpr uint64_t kEach = 2000;
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      Table::Entry found;
+      for (uint64_t i = 1; i <= kEach; ++i) {
+        const uint64_t key = (i * kThreads + static_cast<uint64_t>(t)) * 512;
+        const auto bytes = static_cast<int64_t>(key);
+        if (!table.put(entry(key, bytes))) ++wrong;
+        if (i % 3 != 0 && (!table.take(key, &found) || found.bytes != bytes)) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+  uint64_t left = 0;
+  table.for_each([&left](const Table::Entry&) { ++left; });
+  EXPECT_EQ(left, kEach / 3 * kThreads);
+}
+
+}  // namespace
+}  // namespace oomguard::gpu
