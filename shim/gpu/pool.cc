@@ -11,7 +11,13 @@ namespace oomguard::gpu {
 namespace {
 
 constexpr Bytes kPiece = Bytes{32} << 20;  // by which the driver's pools grow
-constexpr uint32_t kUnit = 1 << 16;        // of what is being asked, in a pool's counts
+// In a pool's counts: what is being asked of it, in units; how many look at it that do not own it;
+// and that it is about to be destroyed, which waits for them.
+constexpr uint32_t kUnit = 1 << 16;
+constexpr uint32_t kMostUnits = 1 << 21;
+constexpr uint32_t kLook = 1 << 24;
+constexpr uint32_t kLooks = 0x7f * kLook;
+constexpr uint32_t kEnding = 1u << 31;
 
 uint64_t key_of(CUmemoryPool pool) noexcept { return reinterpret_cast<uint64_t>(pool); }
 
@@ -90,12 +96,14 @@ CUresult allocate(CUmemoryPool pool, size_t bytes, CUstream stream, bool per_thr
   } else if (!know(pool, device)) {
     return call();
   }
-  const auto units = static_cast<uint32_t>((size + kUnit - 1) / kUnit);
+  const auto units =
+      static_cast<uint32_t>(std::min<Bytes>((size + kUnit - 1) / kUnit, kMostUnits));
   uint32_t all_units = 0;
   const bool counted = ledger.pools.add(key_of(pool), units, &all_units);
   CUresult status = kOutOfMemory;
   {
-    Charge charge(device, Account::kPool, size, growth_for(pool, Bytes{all_units} * kUnit), caller);
+    const Bytes asked = std::max(size, Bytes{all_units % kLook} * kUnit);
+    Charge charge(device, Account::kPool, size, growth_for(pool, asked), caller);
     if (charge.granted()) status = call();
     if (!charge.counts()) {
     } else if (status == kSuccess) {
@@ -109,16 +117,31 @@ CUresult allocate(CUmemoryPool pool, size_t bytes, CUstream stream, bool per_thr
   return status;
 }
 
-// Null: all of this card's.
+// A pool that another thread may be about to destroy. False: it is.
+bool begin_look(uint64_t key) noexcept {
+  uint32_t now = 0;
+  if (!ledger.pools.add(key, kLook, &now)) return false;
+  if ((now & kEnding) == 0) return true;
+  (void)ledger.pools.add(key, 0 - kLook, &now);
+  return false;
+}
+
+void end_look(uint64_t key) noexcept {
+  uint32_t now = 0;
+  (void)ledger.pools.add(key, 0 - kLook, &now);
+}
+
 bool trim(int device) noexcept {
   Bytes given_back = 0;
   ledger.pools.for_each([&](const Table::Entry& entry) {
     if (entry.device != device || static_cast<Account>(entry.account) != Account::kPool) return;
+    if (!begin_look(entry.key)) return;
     const auto pool = reinterpret_cast<CUmemoryPool>(entry.key);
     if (attribute(pool, kPoolReserved) > attribute(pool, kPoolInUse)) {
       driver.cuMemPoolTrimTo(pool, 0);
     }
     const Bytes growth = take_growth(pool);
+    end_look(entry.key);
     ledger.grow(device, Account::kPool, growth, 0);
     given_back -= growth;
   });
@@ -173,8 +196,15 @@ CUresult oomguard_gpu_cuMemPoolCreate(CUmemoryPool* pool, const CUmemPoolProps* 
 
 CUresult oomguard_gpu_cuMemPoolDestroy(CUmemoryPool pool) noexcept {
   Table::Entry entry;
-  const bool known = ledger.pools.take(key_of(pool), &entry);
+  uint32_t now = 0;
+  bool known = ledger.pools.add(key_of(pool), kEnding, &now);
+  while (known && (now & kLooks) != 0) {
+    sys::call(SYS_sched_yield);
+    known = ledger.pools.add(key_of(pool), 0, &now);
+  }
+  known = known && ledger.pools.take(key_of(pool), &entry);
   const CUresult status = driver.cuMemPoolDestroy(pool);
+  entry.counts %= kLook;
   if (!known || (status != kSuccess && ledger.pools.put(entry))) return status;
   if (entry.device >= 0) ledger.grow(entry.device, Account::kPool, -entry.bytes, 0);
   return status;
