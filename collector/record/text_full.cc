@@ -200,6 +200,54 @@ void put_neighbour_list(LineBuffer* out, const Facts& facts) {
   }
 }
 
+const char* account_name(uint32_t account) {
+  switch (static_cast<GpuAccount>(account)) {
+    case GpuAccount::kDevice:
+      return "plain";
+    case GpuAccount::kArray:
+      return "arrays";
+    case GpuAccount::kPool:
+      return "pools";
+    case GpuAccount::kVirtual:
+      return "virtual";
+    case GpuAccount::kGraph:
+      return "graphs";
+    case GpuAccount::kContext:
+      return "context";
+    case GpuAccount::kManaged:
+      return "managed beside";
+  }
+  return "";
+}
+
+// The cards that the process used, as they are now or were at its end.
+void put_gpus(LineBuffer* out, const FlightHeader& header) {
+  bool first = true;
+  for (uint32_t i = 0; i < kGpuSlots; ++i) {
+    const GpuRecord& gpu = header.gpus[i];
+    if (gpu.total_bytes.load() <= 0) continue;
+    if (first) out->text("GPU memory of this process:").end_line();
+    first = false;
+    out->text("  GPU ").number(i).text(" ").name(gpu.name).text(": ");
+    put_size(out, gpu.held_bytes.load());
+    out->text(", at most ");
+    put_size(out, gpu.peak_bytes.load());
+    out->text(", budget ");
+    if (gpu.budget_bytes.load() == INT64_MAX) {
+      out->text("auto");
+    } else {
+      put_size(out, gpu.budget_bytes.load());
+    }
+    for (uint32_t account = 0; account <= static_cast<uint32_t>(GpuAccount::kManaged); ++account) {
+      const int64_t bytes = gpu.by_account[account].load();
+      if (bytes <= 0) continue;
+      out->text("; ").text(account_name(account)).text(" ");
+      put_size(out, bytes);
+    }
+    out->end_line();
+  }
+}
+
 }  // namespace
 
 void put_numbers(LineBuffer* out, const FlightHeader& header, const Facts& facts) {
@@ -208,6 +256,7 @@ void put_numbers(LineBuffer* out, const FlightHeader& header, const Facts& facts
   put_levels(out, facts);
   put_blocks(out, facts);
   put_neighbour_list(out, facts);
+  put_gpus(out, header);
 }
 
 }  // namespace oomguard::record

@@ -36,6 +36,8 @@ inline constexpr int kPoolInUse = 7;
 inline constexpr int kGraphReserved = 2;
 
 inline constexpr int kPinnedAllocation = 1;  // CU_MEM_ALLOCATION_TYPE_PINNED
+inline constexpr int kIntegrated = 18;  // attribute of a device: it shares the host's memory
+
 inline constexpr int kNodeMemAlloc = 10;
 inline constexpr int kCaptureNone = 0;
 

@@ -29,6 +29,8 @@ struct Known {
   std::atomic<uint32_t> state;
   std::atomic<Bytes> total;   // 0: the driver does not tell
   std::atomic<Bytes> budget;  // kNoBudget: auto
+  // Its memory is the host's: what is free of that does not tell what may be had.
+  std::atomic<bool> integrated;
   // By the last reading of what is free, so much may be taken until then.
   std::atomic<Bytes> room;
   std::atomic<int64_t> room_until_ns;
@@ -63,6 +65,11 @@ Known& know(int device) noexcept {
   if (driver.cuDeviceTotalMem_v2(&total, device) != kSuccess) total = 0;
   const Bytes budget = configured(device, static_cast<Bytes>(total));
   const uint64_t key = budget != kNoBudget && gate.owns_descriptors() ? key_of(device) : 0;
+  int integrated = 0;
+  if (driver.cuDeviceGetAttribute == nullptr ||
+      driver.cuDeviceGetAttribute(&integrated, kIntegrated, device) != kSuccess) {
+    integrated = 0;
+  }
   char name[40] = "";
   if (driver.cuDeviceGetName == nullptr ||
       driver.cuDeviceGetName(name, sizeof name, device) != kSuccess) {
@@ -72,6 +79,7 @@ Known& know(int device) noexcept {
   if (known.state.compare_exchange_strong(state, Known::kBegun)) {
     known.total.store(static_cast<Bytes>(total), kRelaxed);
     known.budget.store(budget, kRelaxed);
+    known.integrated.store(integrated != 0, kRelaxed);
     if (key != 0) ledger.card(device).shared.store(group_table.card(key), kRelaxed);
     ledger.show(device, static_cast<Bytes>(total), budget, name);
     known.state.store(Known::kReady, std::memory_order_release);
@@ -109,7 +117,7 @@ bool fits_card(int device, Bytes size) noexcept {
     return true;
   }
   Bytes room = 0;
-  if (!read_room(device, &room)) return true;
+  if (known.integrated.load(kRelaxed) || !read_room(device, &room)) return true;
   known.room.store(room / 2, kRelaxed);
   known.room_until_ns.store(room > 0 ? now_ns + kReadingNs : 0, kRelaxed);
   return room >= 0;
@@ -192,8 +200,9 @@ void limit_view(int device, size_t* free, size_t* total) noexcept {
   const bool is_auto = budget == kNoBudget;
   if (free != nullptr) {
     const Bytes real = static_cast<Bytes>(*free);
-    const Bytes left = is_auto ? real - reserve_of(known.total.load(kRelaxed))
-                               : budget - used_now(device, known);
+    const Bytes kept =
+        known.integrated.load(kRelaxed) ? 0 : reserve_of(known.total.load(kRelaxed));
+    const Bytes left = is_auto ? real - kept : budget - used_now(device, known);
     *free = static_cast<size_t>(std::clamp<Bytes>(left, 0, real));
   }
   if (total != nullptr && !is_auto) *total = std::min(*total, static_cast<size_t>(budget));
@@ -222,6 +231,7 @@ Charge::Charge(int device, Account account, Bytes size, Bytes need, const void* 
     granted_ = host_grants(beyond_card(device, size, known), request_.caller);
     return;
   }
+  if (need == 0) return;  // a pool has it already
   const Bytes budget = known.budget.load(kRelaxed);
   measure_contexts_if_due(device);
   granted_ = reserve(device, need, budget) ||

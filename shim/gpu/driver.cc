@@ -100,6 +100,7 @@ void fill(void* handle) noexcept {
   OOMGUARD_ASK(cuDeviceGetUuid_v2);
   OOMGUARD_ASK(cuDeviceGetUuid);
   OOMGUARD_ASK(cuDeviceGetName);
+  OOMGUARD_ASK(cuDeviceGetAttribute);
   OOMGUARD_ASK(cuDevicePrimaryCtxGetState);
   OOMGUARD_ASK(cuStreamIsCapturing);
   OOMGUARD_ASK(cuStreamIsCapturing_ptsz);

@@ -24,6 +24,7 @@ struct Driver {
   CUresult (*cuDeviceGetUuid_v2)(CUuuid*, CUdevice);
   CUresult (*cuDeviceGetUuid)(CUuuid*, CUdevice);
   CUresult (*cuDeviceGetName)(char*, int, CUdevice);
+  CUresult (*cuDeviceGetAttribute)(int*, int, CUdevice);
   CUresult (*cuDevicePrimaryCtxGetState)(CUdevice, unsigned*, int*);
   CUresult (*cuStreamIsCapturing)(CUstream, int*);
   CUresult (*cuStreamIsCapturing_ptsz)(CUstream, int*);

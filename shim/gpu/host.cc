@@ -1,5 +1,7 @@
 // Hooks of host memory that the driver locks: it is the host's gate that is asked. Locked pages
 // cannot be reclaimed, so files count, too.
+#include <optional>
+
 #include "shim/budget/gate.h"
 #include "shim/budget/need.h"
 #include "shim/gpu/driver.h"
@@ -18,8 +20,9 @@ template <typename Call, typename Address>
 CUresult judge(Account account, size_t size, size_t need, const void* caller, Call call,
                Address address) noexcept {
   if (!is_on() || thread_state.in_driver != 0) return call();
-  const Admission admission(RequestKind::kPinned, need, caller);
-  if (!admission.granted()) return kOutOfMemory;
+  std::optional<Admission> admission;
+  if (need != 0) admission.emplace(RequestKind::kPinned, need, caller);
+  if (need != 0 && !admission->granted()) return kOutOfMemory;
   ++thread_state.in_driver;
   CUresult status;
   {

@@ -138,6 +138,25 @@ TEST_F(Text, TellsOfAGpusMemoryWhatThisProcessHoldsThere) {
   EXPECT_EQ(text.find("The GPU had no memory left for this program.\n"), 0u);
 }
 
+TEST_F(Text, ListsTheCardsThatTheProcessUsed) {
+  EXPECT_EQ(rendered(Audience::kFull).find("GPU memory of this process"), std::string::npos);
+  GpuRecord& gpu = flight_->header.gpus[1];
+  gpu.total_bytes = 80 * kGiB;
+  gpu.budget_bytes = 20 * kGiB;
+  gpu.held_bytes = 18 * kGiB;
+  gpu.peak_bytes = 19 * kGiB;
+  gpu.by_account[static_cast<uint32_t>(GpuAccount::kPool)] = 18 * kGiB;
+  gpu.by_account[static_cast<uint32_t>(GpuAccount::kManaged)] = kGiB;
+  strcpy(gpu.name, "Card");
+  EXPECT_NE(rendered(Audience::kFull)
+                .find("\nGPU memory of this process:\n  GPU 1 Card: 18.0 GiB, at most 19.0 GiB, "
+                      "budget 20.0 GiB; pools 18.0 GiB; managed beside 1.0 GiB\n"),
+            std::string::npos);
+  gpu.budget_bytes = INT64_MAX;
+  EXPECT_NE(rendered(Audience::kFull).find("budget auto;"), std::string::npos);
+  EXPECT_EQ(rendered(Audience::kCell).find("GPU memory of this process"), std::string::npos);
+}
+
 TEST_F(Text, UsesMebibytesBelowALimitOfOneGibibyte) {
   limit().limit_bytes = 600 * kMiB;
   limit().usage_bytes = 590 * kMiB;

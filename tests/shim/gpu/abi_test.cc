@@ -29,6 +29,7 @@ static_assert(kPoolReserved == CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
 static_assert(kPoolInUse == CU_MEMPOOL_ATTR_USED_MEM_CURRENT);
 static_assert(kGraphReserved == CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT);
 static_assert(kPinnedAllocation == CU_MEM_ALLOCATION_TYPE_PINNED);
+static_assert(kIntegrated == CU_DEVICE_ATTRIBUTE_INTEGRATED);
 static_assert(kNodeMemAlloc == CU_GRAPH_NODE_TYPE_MEM_ALLOC);
 static_assert(kCaptureNone == CU_STREAM_CAPTURE_STATUS_NONE);
 static_assert(int{kLocationDevice} == CU_MEM_LOCATION_TYPE_DEVICE);

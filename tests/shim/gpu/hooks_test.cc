@@ -178,6 +178,19 @@ TEST(GpuHooks, PoolsCountWithWhatTheyReserveAndGiveItBackBeforeARefusal) {
   });
 }
 
+TEST(GpuHooks, WhatAPoolHasAlreadyIsNoQuestionOnAFullCard) {
+  expect_in_child([] {
+    const Card card(0);
+    CUdeviceptr address = 0;
+    ASSERT_EQ(oomguard_gpu_cuMemAllocAsync(&address, 20 * kMiB, nullptr), kSuccess);
+    CUdeviceptr past_the_gate = 0;
+    ASSERT_EQ(driver.cuMemAlloc_v2(&past_the_gate, 980 * kMiB), kSuccess);
+    EXPECT_EQ(oomguard_gpu_cuMemAllocAsync(&address, 8 * kMiB, nullptr), kSuccess);
+    EXPECT_EQ(oomguard_gpu_cuMemAllocAsync(&address, 8 * kMiB, nullptr), kOutOfMemory);
+    EXPECT_EQ(ledger.of(0, Account::kPool), 32 * kMiB);
+  });
+}
+
 TEST(GpuHooks, WithAContextGoesWhatWasAllocatedInIt) {
   expect_in_child([] {
     const Card card;
