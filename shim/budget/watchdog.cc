@@ -15,6 +15,7 @@
 #include "shim/budget/thrashing.h"
 #include "shim/budget/timeline.h"
 #include "shim/budget/tree.h"
+#include "shim/core/early_crash.h"
 #include "shim/core/session.h"
 #include "shim/trace/holders.h"
 
@@ -119,6 +120,7 @@ int64_t tick(Look* look, Escalation* escalation, Thrashing* thrashing, Counting*
   note_untouched(*look, counting);
   count_kills(*look, counting);
   forget_old_sessions(look->now_ns);
+  early_crash::tick(look->now_ns);
   return look->pause_ns;
 }
 

@@ -22,6 +22,7 @@
 #include "shim/children/children.h"
 #include "shim/children/oom_score.h"
 #include "shim/children/scratch.h"
+#include "shim/core/early_crash.h"
 #include "shim/core/model_files.h"
 #include "shim/core/session.h"
 #include "shim/core/thread_state.h"
@@ -229,6 +230,7 @@ void guard(const options::Values& values, bool is_root) noexcept {
                  seen.limit_path, static_cast<uint64_t>(values.flight_bytes));
   spill::configure(values, seen.limit);
   trace::start(values.sample_mean_bytes);
+  early_crash::watch();
   if (is_root) budget::group_table.begin_tree();
   budget::tree::join(gate.probe);
   session::set_tree(budget::group_table.tree());
@@ -240,7 +242,7 @@ void guard(const options::Values& values, bool is_root) noexcept {
 }
 
 // False where this process is not guarded.
-bool begin(char** environment) noexcept {
+bool begin(int argc, char** argv, char** environment) noexcept {
   options::Values values;
   if (options::switched_off(environment)) {
     values.enabled = false;
@@ -264,6 +266,7 @@ bool begin(char** environment) noexcept {
     options::default_directory(environment, static_cast<unsigned>(getuid()), values.directory,
                                sizeof values.directory);
   }
+  if (early_crash::crashed_before(values.directory, argc, argv)) return false;
   gate.configure(values);
   find_interpreter();
   budget::gate.set_only_c(!is_python);
@@ -272,10 +275,10 @@ bool begin(char** environment) noexcept {
   return true;
 }
 
-[[gnu::constructor(101)]] void start(int, char**, char** environment) noexcept {
+[[gnu::constructor(101)]] void start(int argc, char** argv, char** environment) noexcept {
   const int saved_errno = errno;
   interpose::resolve();
-  if (!begin(environment)) gate.set_mode(budget::Gate::Mode::kOff);
+  if (!begin(argc, argv, environment)) gate.set_mode(budget::Gate::Mode::kOff);
   errno = saved_errno;
 }
 

@@ -8,6 +8,7 @@
 #include "collector/record/text.h"
 #include "collector/record/writer.h"
 #include "shim/core/copy_text.h"
+#include "shim/core/early_crash.h"
 
 namespace oomguard::session {
 namespace {
@@ -109,6 +110,7 @@ int open_folder() noexcept {
 
 void finish() noexcept {
   if (!own_process()) return;
+  early_crash::went_well();
   show_due_report(false);
   uint32_t running = static_cast<uint32_t>(record::EndState::kRunning);
   file()->header.end_state.compare_exchange_strong(
@@ -118,6 +120,7 @@ void finish() noexcept {
 
 void exits() noexcept {
   if (!own_process()) return;
+  early_crash::went_well();
   uint32_t running = static_cast<uint32_t>(record::EndState::kRunning);
   const auto exited = static_cast<uint32_t>(record::EndState::kExited);
   file()->header.end_state.compare_exchange_strong(running, exited);
@@ -155,6 +158,7 @@ const char* path() noexcept { return g_path; }
 
 void before_exec() noexcept {
   if (own_process()) {
+    early_crash::went_well();
     show_due_report(false);
     file()->header.end_state.store(static_cast<uint32_t>(record::EndState::kExecuted));
   }
