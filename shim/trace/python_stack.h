@@ -54,12 +54,13 @@ bool find_python() noexcept;
 // no lock, errno kept. About 10 ns a frame; without the GIL after python_is_ending 1 to 2 us.
 size_t read_python_stack(RawFrame* out, size_t capacity) noexcept;
 
-// Changes when the code object behind the same address becomes another one, so that what was
-// described need not be again: its parts' addresses, the first line, the lengths and ends of its
-// names and of its line table (a notebook's cells have names of one length, freed and reused). 0:
-// no code object. `code` is one that read_python_stack gave in this very hook; otherwise as that.
-// About 40 ns.
-uint64_t code_identity(uintptr_t code) noexcept;
+// A number for the code object of each frame, which changes when the object behind the same address
+// becomes another one, so that what was described need not be again: its parts' addresses, the first
+// line, the lengths and ends of its names and of its line table (a notebook's cells have names of
+// one length, freed and reused). 0: no code object. The frames are those that read_python_stack gave
+// in this very hook; otherwise as that. About 40 ns each, some times as much where their memory is
+// in no cache.
+void code_identities(const RawFrame* frames, size_t count, uint64_t* out) noexcept;
 
 // What a person reads. Of a frame that read_python_stack gave in this very hook: later its code
 // object may be gone. False where there is none; a name that cannot be read is "". Thread-safe.

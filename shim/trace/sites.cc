@@ -137,10 +137,11 @@ void read(Stack* stack) noexcept {
   stack->native_frames =
       read_native_stack(stack->native, kMostFrames, stack->objects,
                         innermost != nullptr ? innermost->code + innermost->instruction_bytes : 0);
+  code_identities(stack->python, stack->python_frames, stack->identities);
   uint64_t hash = stack->python_frames << 32 | stack->native_frames;
   for (size_t i = 0; i < stack->python_frames; ++i) {
     const RawFrame& frame = stack->python[i];
-    stack->identities[i] = combine(code_identity(frame.code), frame.instruction_bytes);
+    stack->identities[i] = combine(stack->identities[i], frame.instruction_bytes);
     hash = (hash ^ stack->identities[i] ^ uint64_t{frame.entry}) * 0x9E3779B97F4A7C15ull;
     hash ^= hash >> 29;
   }

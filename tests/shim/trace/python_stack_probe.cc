@@ -47,7 +47,9 @@ void look() {
   ++watch.looks;
   if (count > watch.deepest) watch.deepest = count;
   bool sound = count > 0 && count < kMostFrames;
-  for (size_t i = 0; sound && i < count; ++i) sound = trace::code_identity(frames[i].code) != 0;
+  uint64_t identities[kMostFrames];
+  trace::code_identities(frames, count, identities);
+  for (size_t i = 0; sound && i < count; ++i) sound = identities[i] != 0;
   if (sound) {
     trace::CodeText innermost;
     trace::CodeText outermost;
@@ -91,7 +93,12 @@ EXPORT int probe_describe(const trace::RawFrame* frame, trace::CodeText* out) {
   return trace::describe(*frame, out) ? 1 : 0;
 }
 
-EXPORT uint64_t probe_identity(uintptr_t code) { return trace::code_identity(code); }
+EXPORT uint64_t probe_identity(uintptr_t code) {
+  const trace::RawFrame frame{code, 0, false};
+  uint64_t identity;
+  trace::code_identities(&frame, 1, &identity);
+  return identity;
+}
 
 EXPORT void probe_ending() { trace::python_is_ending(); }
 EXPORT void probe_forget() { trace::forget_python_readers(); }
@@ -130,10 +137,11 @@ EXPORT size_t probe_thread() {
   return count;
 }
 
-// Nanoseconds for one capture, the least of some rounds. `identities`: with code_identity of each
-// frame, as a sampler asks.
+// Nanoseconds for one capture, the least of some rounds. `identities`: with that of each
+// frame's code object, as a sampler asks.
 EXPORT double probe_cost(size_t capacity, int captures, int identities) {
   trace::RawFrame frames[kMostFrames];
+  uint64_t of_frames[kMostFrames];
   double least = 1e18;
   uint64_t sum = 0;
   for (int round = 0; round < kRounds; ++round) {
@@ -141,9 +149,9 @@ EXPORT double probe_cost(size_t capacity, int captures, int identities) {
     for (int i = 0; i < captures; ++i) {
       const size_t count =
           trace::read_python_stack(frames, capacity < kMostFrames ? capacity : kMostFrames);
-      for (size_t k = 0; identities != 0 && k < count; ++k) {
-        sum += trace::code_identity(frames[k].code);
-      }
+      if (identities == 0) continue;
+      trace::code_identities(frames, count, of_frames);
+      for (size_t k = 0; k < count; ++k) sum += of_frames[k];
     }
     const auto took = static_cast<double>(oomguard::sys::monotonic_ns() - start) / captures;
     if (took < least) least = took;
@@ -169,11 +177,12 @@ EXPORT double probe_describe_cost() {
 // Reads until the process ends; for a daemon thread. *reads counts.
 EXPORT void probe_read_on(volatile uint64_t* reads) {
   trace::RawFrame frames[64];
+  uint64_t identities[64];
   trace::CodeText text;
   for (;;) {
     const size_t count = trace::read_python_stack(frames, 64);
+    trace::code_identities(frames, count, identities);
     for (size_t i = 0; i < count; ++i) {
-      (void)trace::code_identity(frames[i].code);
       if (*reads % 64 == 0) (void)trace::describe(frames[i], &text);
     }
     *reads = *reads + 1;
