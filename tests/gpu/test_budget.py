@@ -126,6 +126,41 @@ def test_the_report_has_cards_and_refusal(take):
     assert [level["path"] for level in refusal["levels"]] == ["GPU 0"]
 
 
+SURFACES = TAKE + """
+for attempt in range(2):
+    if cuda.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(1 << 29)) == 2 and attempt == 1:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 512.00 MiB.")
+"""
+
+
+def test_the_exception_of_a_framework_has_the_report(take):
+    take.script.write_text(SURFACES)
+    ended = fake_driver.run([sys.executable, take.script, 256 * MIB, 3], True, take.folder,
+                            OOMGUARD_GPU_BUDGET="1G")
+    assert ended.status != 0
+    assert "oomguard stopped this program at the limit on its GPU memory." in ended.err, ended
+    assert "Asked for 0.5 GiB of GPU memory" in ended.err
+    assert "limit 1.0 GiB (GPU 0)" in ended.err
+    assert "Held:  this process 0.8 GiB (largest blocks 0.3, 0.3, 0.3 GiB" in ended.err
+
+
+RECOVERS = TAKE + """
+keep = address.value
+assert cuda.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(1 << 29)) == 2
+assert cuda.cuMemFree_v2(ctypes.c_uint64(keep)) == 0
+assert cuda.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(1 << 29)) == 0
+raise RuntimeError("CUDA out of memory, but of something else.")
+"""
+
+
+def test_what_recovered_is_blamed_for_nothing(take):
+    take.script.write_text(RECOVERS)
+    ended = fake_driver.run([sys.executable, take.script, 768 * MIB, 1], True, take.folder,
+                            OOMGUARD_GPU_BUDGET="1G")
+    assert "but of something else" in ended.err
+    assert "oomguard" not in ended.err, ended
+
+
 # The parent holds some, then three children take the rest at once, one with other cards in view.
 TREE = """
 import os, runpy, subprocess, sys
