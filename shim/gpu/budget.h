@@ -41,6 +41,9 @@ class Charge {
   bool granted() const noexcept { return granted_; }
   // Somebody keeps account of what the driver gives.
   bool counts() const noexcept { return counts_; }
+  // What is reserved still, and a part of it that has become part of an account.
+  Bytes reserved() const noexcept { return reserved_; }
+  void spend(Bytes bytes) noexcept { reserved_ -= bytes; }
   // The driver gave it: the account grew by `size`.
   void commit(Bytes size) noexcept;
   // The driver's answer where it gave nothing: its own refusal is recorded too.

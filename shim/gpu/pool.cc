@@ -43,14 +43,34 @@ bool know(CUmemoryPool pool, int device) noexcept {
   return known;
 }
 
-// Until what was read is what is there: another thread may have written an older reading. Answers
-// by how much the pool grew since somebody looked.
-Bytes take_growth(CUmemoryPool pool) noexcept {
+// What counts of a pool that has `now`: where it became smaller, those who are asking it were told
+// that what it had is there for them.
+Bytes counted_of(CUmemoryPool pool, const Table::Entry& entry, Bytes now) noexcept {
+  if (entry.bytes <= now) return now;
+  const Bytes asked = Bytes{entry.counts % kLook} * kUnit;
+  return std::max(now, std::min(entry.bytes, attribute(pool, kPoolInUse) + asked));
+}
+
+// Takes over what the pool has, until that is what was read. `charge`: whose reservation the growth
+// was for, or null. Whoever finds nothing new may let its reservation go, so growth is in the
+// ledger before it is in the entry. Answers by how much the pool grew.
+Bytes follow(CUmemoryPool pool, int device, Charge* charge) noexcept {
   Bytes growth = 0;
-  Bytes before = 0;
+  Table::Entry entry;
   for (Bytes now = attribute(pool, kPoolReserved); now >= 0;) {
-    if (!ledger.pools.set_bytes(key_of(pool), now, &before)) break;
-    growth += now - before;
+    if (!ledger.pools.find(key_of(pool), &entry)) break;
+    const Bytes counted = counted_of(pool, entry, now);
+    const Bytes more = counted - entry.bytes;
+    const Bytes reserved = charge != nullptr && more > 0 ? std::min(more, charge->reserved()) : 0;
+    if (more > 0) ledger.grow(device, Account::kPool, more, reserved);
+    if (!ledger.pools.change_bytes(key_of(pool), entry.bytes, counted)) {
+      if (more > 0) ledger.grow(device, Account::kPool, -more, -reserved);
+      now = attribute(pool, kPoolReserved);
+      continue;
+    }
+    if (more < 0) ledger.grow(device, Account::kPool, more, 0);
+    if (reserved != 0) charge->spend(reserved);
+    growth += more;
     const Bytes again = attribute(pool, kPoolReserved);
     if (again == now) break;
     now = again;
@@ -96,6 +116,10 @@ CUresult allocate(CUmemoryPool pool, size_t bytes, CUstream stream, bool per_thr
   } else if (!know(pool, device)) {
     return call();
   }
+  // What it gave back since somebody looked: from here on this request counts on what it has.
+  if (ledger.pools.find(key_of(pool), &entry) && attribute(pool, kPoolReserved) < entry.bytes) {
+    (void)follow(pool, device, nullptr);
+  }
   const auto units =
       static_cast<uint32_t>(std::min<Bytes>((size + kUnit - 1) / kUnit, kMostUnits));
   uint32_t all_units = 0;
@@ -107,10 +131,11 @@ CUresult allocate(CUmemoryPool pool, size_t bytes, CUstream stream, bool per_thr
     if (charge.granted()) status = call();
     if (!charge.counts()) {
     } else if (status == kSuccess) {
-      charge.commit(take_growth(pool));
+      (void)follow(pool, device, &charge);
+      charge.commit(0);
     } else if (charge.granted()) {
       charge.failed(status);
-      ledger.grow(device, Account::kPool, take_growth(pool), 0);
+      (void)follow(pool, device, &charge);
     }
   }
   if (counted) (void)ledger.pools.add(key_of(pool), 0 - units, &all_units);
@@ -140,10 +165,8 @@ bool trim(int device) noexcept {
     if (attribute(pool, kPoolReserved) > attribute(pool, kPoolInUse)) {
       driver.cuMemPoolTrimTo(pool, 0);
     }
-    const Bytes growth = take_growth(pool);
+    given_back -= follow(pool, device, nullptr);
     end_look(entry.key);
-    ledger.grow(device, Account::kPool, growth, 0);
-    given_back -= growth;
   });
   return given_back > 0;
 }
@@ -215,7 +238,7 @@ CUresult oomguard_gpu_cuMemPoolTrimTo(CUmemoryPool pool, size_t kept) noexcept {
   Table::Entry entry;
   if (ledger.pools.find(key_of(pool), &entry) &&
       static_cast<Account>(entry.account) == Account::kPool) {
-    ledger.grow(entry.device, Account::kPool, take_growth(pool), 0);
+    (void)follow(pool, entry.device, nullptr);
   }
   return status;
 }

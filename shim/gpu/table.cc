@@ -98,10 +98,9 @@ bool Table::add(uint64_t key, uint32_t change, uint32_t* now) noexcept {
   return slot != nullptr;
 }
 
-bool Table::set_bytes(uint64_t key, int64_t bytes, int64_t* before) noexcept {
+bool Table::change_bytes(uint64_t key, int64_t before, int64_t bytes) noexcept {
   Slot* slot = look(key);
-  if (slot != nullptr) *before = slot->bytes.exchange(bytes, std::memory_order_acq_rel);
-  return slot != nullptr;
+  return slot != nullptr && slot->bytes.compare_exchange_strong(before, bytes);
 }
 
 void Table::forget() noexcept {

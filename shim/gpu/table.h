@@ -32,8 +32,8 @@ class Table {
   [[nodiscard]] bool find(uint64_t key, Entry* out) noexcept;
   // Adds to `counts`, answers what they are then. False: unknown.
   [[nodiscard]] bool add(uint64_t key, uint32_t change, uint32_t* now) noexcept;
-  // The same for `bytes`.
-  [[nodiscard]] bool set_bytes(uint64_t key, int64_t bytes, int64_t* before) noexcept;
+  // Sets `bytes` where they are as before. False: unknown, or another thread was first.
+  [[nodiscard]] bool change_bytes(uint64_t key, int64_t before, int64_t bytes) noexcept;
   template <typename Visit>
   void for_each(Visit visit) noexcept;
   // Takes out every entry that is `wanted`, and hands each to `taken`.

@@ -39,6 +39,14 @@ def test_says_why_it_skips():
     assert ended.stdout.startswith("skipped: there is no NVIDIA card here")
 
 
+def test_all_is_as_it_should_be_on_the_fake(tmp_path):
+    ended = on_the_fake(tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert [line.split("  ")[0] for line in ended.stdout.splitlines()[1:4]] == [
+        "driver, bare", "driver, 20G", "driver, auto beside 40 GB"]
+    assert ended.stdout.endswith("all as it should be\n")
+
+
 def test_a_budget_that_does_not_hold_is_a_miss(tmp_path):
     ended = on_the_fake(tmp_path, OOMGUARD="0")
     assert ended.returncode == 1, ended.stdout + ended.stderr

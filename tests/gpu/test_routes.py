@@ -1,4 +1,6 @@
-"""Every route to the driver's functions, bare and guarded: the same results."""
+"""Every route to the driver's functions, bare and guarded: the same results, and every function
+that takes memory is the guard's on each of them."""
+import driver_list
 import fake_driver
 import pytest
 
@@ -22,6 +24,25 @@ def test_results_are_the_driver_s(route, tmp_path):
     assert len(bare.lines) > 250
     assert guarded.lines == bare.lines
     assert bare.lines[-1] == "reset 0 held 0"
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_functions_are_the_guard_s_where_they_are_hooked(route, tmp_path):
+    hooked = {hook.symbol for hook in driver_list.hooks()}
+    lines = [line.split() for line in probe(route, "addresses", True, tmp_path).lines]
+    assert len(lines) > 100
+    wrong = [(symbol, whose) for symbol, whose in lines
+             if whose != ("liboomguard.so" if symbol in hooked else "own")]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_budget_holds(route, tmp_path):
+    lines = probe(route, "budget", True, tmp_path, OOMGUARD_GPU_BUDGET="1G").lines[2:]
+    steps = [line.split()[1:3] for line in lines]
+    assert len(steps) > 40
+    expected = [["first", "0"], ["second", "2"], ["drop", "0"], ["again", "0"]]
+    assert steps == expected * (len(steps) // 4)
 
 
 @pytest.mark.parametrize("route", ["dlsym", "lookup2", "linked"])

@@ -30,10 +30,13 @@ def fills(name, part, module, **variables):
 def all_cases(checkpoint):
     yield from fills("driver", "fill_driver.py", "")
     yield from fills("PyTorch", "fill_torch.py", "torch")
-    yield from fills("JAX", "fill_jax.py", "jax", XLA_PYTHON_CLIENT_PREALLOCATE="false")
+    # Without a word JAX takes three quarters of what it sees.
+    yield from fills("JAX", "fill_jax.py", "jax", XLA_PYTHON_CLIENT_PREALLOCATE="false",
+                     XLA_PYTHON_CLIENT_MEM_FRACTION=".99")
     yield from fills("CuPy", "fill_cupy.py", "cupy")
     yield from fills("Numba", "fill_numba.py", "numba")
-    yield Case("JAX, preallocating, 20G", "fill_jax.py", "jax", "20G")
+    yield Case("JAX, preallocating, 20G", "fill_jax.py", "jax", "20G",
+               variables={"XLA_PYTHON_CLIENT_MEM_FRACTION": ".95"})
     yield Case("PyTorch, expandable segments, 20G", "fill_torch.py", "torch", "20G",
                variables={"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"})
     yield Case("PyTorch, cudaMallocAsync, 20G", "fill_torch.py", "torch", "20G",

@@ -1,5 +1,6 @@
 """load_model.py FOLDER to|auto: loads the checkpoint of 19.1 billion parameters in bfloat16 onto
 the card, whole or by device_map="auto"."""
+import gc
 import sys
 
 import torch
@@ -27,6 +28,7 @@ def main():
     except Exception as error:
         exception, own = type(error).__name__, isinstance(error, torch.OutOfMemoryError)
         taken = 0
+    gc.collect()
     torch.cuda.empty_cache()
     again = torch.ones(GIB, dtype=torch.uint8, device="cuda")
     finish(exception=exception, own=own, taken=taken, devices=devices,

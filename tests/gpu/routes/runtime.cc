@@ -5,12 +5,9 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <map>
-#include <string>
-
-#include "tests/gpu/fake/fake_cuda.h"
 
 namespace {
 
@@ -19,22 +16,24 @@ const char* file_of(const Dl_info& info) {
   return slash != nullptr ? slash + 1 : info.dli_fname;
 }
 
-// Exported functions of the driver or of the guard that writable memory of the runtime (its own
-// library, or this program where it is linked statically) points to, with the file of each.
-int collect(dl_phdr_info* object, size_t, void* out) {
+// Prints which words of the runtime's writable memory (its own library's, or this program's where
+// it is linked statically) point to a function of the driver or of the guard: "holds PLACE SYMBOL
+// FILE", where the guard's functions have no exported names.
+int print_held(dl_phdr_info* object, size_t, void*) {
   const bool runtime = strstr(object->dlpi_name, "libcudart") != nullptr;
   if (!runtime && object->dlpi_name[0] != '\0') return 0;
-  auto& found = *static_cast<std::map<std::string, std::string>*>(out);
   for (int i = 0; i < object->dlpi_phnum; ++i) {
     const auto& part = object->dlpi_phdr[i];
     if (part.p_type != PT_LOAD || (part.p_flags & PF_W) == 0) continue;
     auto* word = reinterpret_cast<void* const*>(object->dlpi_addr + part.p_vaddr);
     for (size_t n = part.p_memsz / sizeof(void*); n > 0; --n, ++word) {
       Dl_info info;
-      if (dladdr(*word, &info) == 0 || info.dli_saddr != *word) continue;
-      const std::string name = info.dli_sname != nullptr ? info.dli_sname : "";
-      if (name.rfind("cu", 0) != 0 || name.rfind("cuda", 0) == 0) continue;
-      found[name] += std::string(" ") + file_of(info);
+      if (dladdr(*word, &info) == 0) continue;
+      const bool driver =
+          strstr(info.dli_fname, "libcuda.so") != nullptr && info.dli_saddr == *word;
+      if (!driver && strstr(info.dli_fname, "liboomguard.so") == nullptr) continue;
+      printf("holds %zx %s %s\n", reinterpret_cast<uintptr_t>(word) - object->dlpi_addr,
+             driver ? info.dli_sname : "-", file_of(info));
     }
   }
   return 0;
@@ -48,7 +47,5 @@ int main() {
   printf("version %d", cudaDriverGetVersion(&version));
   printf(" %d\n", version);
   printf("malloc %d\n", cudaMalloc(&block, 1 << 20));
-  std::map<std::string, std::string> found;
-  dl_iterate_phdr(collect, &found);
-  for (const auto& [symbol, files] : found) printf("holds %s%s\n", symbol.c_str(), files.c_str());
+  dl_iterate_phdr(print_held, nullptr);
 }

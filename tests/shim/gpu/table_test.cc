@@ -53,13 +53,12 @@ TEST(GpuTable, CountsAndSizesChangeInPlace) {
   Table table;
   ASSERT_TRUE(table.put({0x2000, 10, 1, 0, 0, 0}));
   uint32_t now = 0;
-  int64_t before = 0;
   EXPECT_TRUE(table.add(0x2000, 2, &now));
   EXPECT_EQ(now, 3u);
   EXPECT_TRUE(table.add(0x2000, 0u - 3u, &now));
   EXPECT_EQ(now, 0u);
-  EXPECT_TRUE(table.set_bytes(0x2000, 20, &before));
-  EXPECT_EQ(before, 10);
+  EXPECT_FALSE(table.change_bytes(0x2000, 11, 20));
+  EXPECT_TRUE(table.change_bytes(0x2000, 10, 20));
   EXPECT_FALSE(table.add(0x3000, 1, &now));
 }
 
