@@ -211,6 +211,8 @@ bool parse(Id id, const char* value, Values* out) {
       return parse_budget(value, out);
     case Id::kGpuBudget:
       return parse_gpu_budgets(value, out);
+    case Id::kGpuAudit:
+      return parse_switch(value, &out->gpu_audit);
     case Id::kReserve:
       return parse_reserve(value, out);
     case Id::kOvercommit:

@@ -59,6 +59,7 @@ struct Values {
   uint32_t budget_share_permille = 0;  // a share of the kernel's limit; 0 = none
   GpuBudget gpu_budgets[kGpuBudgets];
   int32_t gpu_budget_count = 0;        // 0 = auto
+  bool gpu_audit = false;              // CUPTI's books are compared with the ledger's
   int64_t reserve_bytes = -1;          // replaces the computed reserve; -1 = computed
   uint32_t swap_share_permille = 500;
   Overcommit overcommit = Overcommit::kLend;

@@ -5,6 +5,7 @@
 
 #include "collector/probe/syscall.h"
 #include "shim/budget/gate.h"
+#include "shim/gpu/audit.h"
 #include "shim/gpu/budget.h"
 #include "shim/gpu/driver.h"
 #include "shim/gpu/nvml.h"
@@ -52,13 +53,20 @@ void measure(int device, Bytes grown) noexcept {
 }
 
 template <typename Call>
-CUresult make(CUdevice device, Call call) noexcept {
+CUresult make_measured(CUdevice device, Call call) noexcept {
   if (!bind_if_loaded() || !is_budgeted(device) || !nvml::open(true)) return call();
   const Bytes before = nvml::in_use(device);
   const CUresult status = call();
   if (status != kSuccess) return status;
   const Bytes after = nvml::in_use(device);
   measure(device, before >= 0 && after >= before ? after - before : -1);
+  return status;
+}
+
+template <typename Call>
+CUresult make(CUdevice device, Call call) noexcept {
+  const CUresult status = make_measured(device, call);
+  if (status == kSuccess) audit_after_context();
   return status;
 }
 

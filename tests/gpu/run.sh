@@ -24,6 +24,8 @@ if [[ -z ${OOMGUARD_BUILD:-} ]]; then
   cmake -S . -B "$OOMGUARD_BUILD" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DOOMGUARD_BUILD_TESTS=OFF \
     -DOOMGUARD_BUILD_TOOLS=OFF >&2 || exit 2
   cmake --build "$OOMGUARD_BUILD" --target oomguard -j "$(nproc)" >&2 || exit 2
+  # The auditor, where there are headers of CUPTI.
+  cmake --build "$OOMGUARD_BUILD" --target oomguard_cupti -j "$(nproc)" >&2 || true
 fi
 # Not `oomguard run`: it needs libraries that may be missing on such a machine.
 exec "$python" tests/gpu/device/check.py --library "$OOMGUARD_BUILD/lib/liboomguard.so" "$@"

@@ -63,6 +63,7 @@ TEST(Parse, ALaterBudgetReplacesTheEarlierOneWhole) {
 TEST(Parse, SwitchesTakeTheUsualWords) {
   for (const char* on : {"1", "on", "yes", "true"}) {
     EXPECT_TRUE(parsed(Id::kKeepFrames, on).keep_frames);
+    EXPECT_TRUE(parsed(Id::kGpuAudit, on).gpu_audit);
     EXPECT_TRUE(parsed(Id::kEnabled, on).enabled);
   }
   for (const char* off : {"0", "off", "no", "false"})
