@@ -78,12 +78,14 @@ Bytes follow(CUmemoryPool pool, int device, Charge* charge) noexcept {
   return growth;
 }
 
-// What the card has to have for all that is being asked of this pool now.
-Bytes growth_for(CUmemoryPool pool, Bytes asked) noexcept {
+// What the card has to have for all that is being asked of this pool now. `trimmed`: somebody has
+// it give back what nobody uses, so that it may have less in a moment.
+Bytes growth_for(CUmemoryPool pool, Bytes asked, bool trimmed) noexcept {
   const Bytes reserved = attribute(pool, kPoolReserved);
   const Bytes in_use = attribute(pool, kPoolInUse);
   if (reserved < 0 || in_use < 0) return asked;
-  return std::max<Bytes>((in_use + asked + kPiece - 1) / kPiece * kPiece - reserved, 0);
+  const Bytes missing = in_use + asked - (trimmed ? std::min(reserved, in_use) : reserved);
+  return missing > 0 ? (missing + kPiece - 1) / kPiece * kPiece : 0;
 }
 
 bool is_capturing(CUstream stream, bool per_thread) noexcept {
@@ -127,7 +129,8 @@ CUresult allocate(CUmemoryPool pool, size_t bytes, CUstream stream, bool per_thr
   CUresult status = kOutOfMemory;
   {
     const Bytes asked = std::max(size, Bytes{all_units % kLook} * kUnit);
-    Charge charge(device, Account::kPool, size, growth_for(pool, asked), caller);
+    const Bytes growth = growth_for(pool, asked, (all_units & kLooks) != 0);
+    Charge charge(device, Account::kPool, size, growth, caller);
     if (charge.granted()) status = call();
     if (!charge.counts()) {
     } else if (status == kSuccess) {
@@ -142,10 +145,12 @@ CUresult allocate(CUmemoryPool pool, size_t bytes, CUstream stream, bool per_thr
   return status;
 }
 
-// A pool that another thread may be about to destroy. False: it is.
-bool begin_look(uint64_t key) noexcept {
+// A pool that another thread may be about to destroy. False: it is. `asked`: of the pool by threads
+// that did not see this look begin, and count on what it has.
+bool begin_look(uint64_t key, Bytes* asked) noexcept {
   uint32_t now = 0;
   if (!ledger.pools.add(key, kLook, &now)) return false;
+  *asked = Bytes{now % kLook} * kUnit;
   if ((now & kEnding) == 0) return true;
   (void)ledger.pools.add(key, 0 - kLook, &now);
   return false;
@@ -160,10 +165,12 @@ bool trim(int device) noexcept {
   Bytes given_back = 0;
   ledger.pools.for_each([&](const Table::Entry& entry) {
     if (entry.device != device || static_cast<Account>(entry.account) != Account::kPool) return;
-    if (!begin_look(entry.key)) return;
+    Bytes asked = 0;
+    if (!begin_look(entry.key, &asked)) return;
     const auto pool = reinterpret_cast<CUmemoryPool>(entry.key);
-    if (attribute(pool, kPoolReserved) > attribute(pool, kPoolInUse)) {
-      driver.cuMemPoolTrimTo(pool, 0);
+    const Bytes kept = attribute(pool, kPoolInUse) + asked;
+    if (attribute(pool, kPoolReserved) > kept) {
+      driver.cuMemPoolTrimTo(pool, asked == 0 ? 0 : static_cast<size_t>(kept));
     }
     given_back -= follow(pool, device, nullptr);
     end_look(entry.key);

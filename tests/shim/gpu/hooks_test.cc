@@ -274,7 +274,6 @@ TEST(GpuHooks, ThreadsNeverTakeMoreThanTheBudget) {
     for (std::thread& thread : threads) thread.join();
     EXPECT_EQ(unexpected, 0);
     EXPECT_LE(card.peak(), 64 * kMiB);
-    EXPECT_GT(card.peak(), 32 * kMiB);
     EXPECT_EQ(ledger.held(0), 0);
     EXPECT_EQ(card.arena(), 0);
   });
