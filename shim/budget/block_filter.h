@@ -2,9 +2,9 @@
 // two compares for what lies below the lowest block that was ever recorded (libc's own heap lies
 // below its mappings), else about five instructions and one load from 64 KiB.
 //
-// Sampled blocks lie in that heap, too. So they are asked for with an alignment that few others
-// have (is_marked), and what has it is looked up wherever it lies. That of a page is not rare
-// enough: the heap keeps a border where such a block ended, so that in the end an eighth of a small
+// Sampled blocks lie in that heap, too. So small ones are asked for with an alignment that few
+// others have (is_marked), and what has it is looked up wherever it lies. That of a page is not
+// rare enough: the heap keeps a border where such a block ended, so that in the end an eighth of a small
 // heap's blocks began a page, which cost a loop of malloc and free 4%.
 //
 // A counting filter over pointer hashes. No means no; yes means: look it up. A counter that ever
