@@ -78,8 +78,8 @@ Verb add_config(CLI::App& parent) {
   auto* app = parent.add_subcommand("config", "Show every option's value, and where it comes from");
   app->footer(
       "A later one counts: the default, /etc/oomguard.conf, oomguard.conf in $XDG_CONFIG_HOME (or\n"
-      "~/.config), the environment, an option of 'run'. A file has lines KEY = VALUE, and # before\n"
-      "a comment. What /etc/oomguard.conf has as 'lock KEY = VALUE' cannot be replaced.");
+      "~/.config), the environment, an option of 'run'. A file has lines KEY = VALUE, and # for\n"
+      "comments. What /etc/oomguard.conf has as 'lock KEY = VALUE' cannot be replaced.");
   auto json = std::make_shared<bool>(false);
   app->add_flag("--json", *json, "As JSON");
   return {app, [json] { return show_config(*json); }};

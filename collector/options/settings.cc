@@ -203,7 +203,8 @@ Files policy_files(const char* const* environ_block) {
 
 bool switched_off(const char* const* environ_block) {
   Values values;
-  const char* value = find_variable(environ_block, kTable[static_cast<size_t>(Id::kEnabled)].variable);
+  const Option& option = kTable[static_cast<size_t>(Id::kEnabled)];
+  const char* value = find_variable(environ_block, option.variable);
   return value != nullptr && parse(Id::kEnabled, value, &values) && !values.enabled;
 }
 

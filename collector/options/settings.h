@@ -6,9 +6,9 @@
 // OOMGUARD), comments (#) and, in /etc/oomguard.conf alone, `lock key = value`.
 //
 // Files may be anybody's: at most kMostFileBytes are read, of a regular file that belongs to root
-// (the user's: or to the user) and that not everybody may write to. What is wrong with them is told,
-// and the rest holds. Raw system calls, no allocation, nothing is thrown, because the shim does it
-// before main. Callable from a hook: no (8 KiB of stack, and files may be slow).
+// (the user's: or to the user) and that not everybody may write to. What is wrong with them is
+// told, and the rest holds. Raw system calls, no allocation, nothing is thrown, because the shim
+// does it before main. Callable from a hook: no (8 KiB of stack, and files may be slow).
 #pragma once
 
 #include "collector/options/options.h"
@@ -53,16 +53,17 @@ Files policy_files(const char* const* environ_block);
 // OOMGUARD=0 in the environment, which holds whatever files say.
 [[nodiscard]] bool switched_off(const char* const* environ_block);
 
-// The settings by all of them. MEM_LIMIT (bytes, set by JupyterHub) is the budget where nothing else
-// sets one; a value of it that is no number of bytes was meant for somebody else. `tell` may be null.
+// The settings by all of them. MEM_LIMIT (bytes, set by JupyterHub) is the budget where nothing
+// else sets one; a value of it that is no number of bytes was meant for somebody else. `tell` may
+// be null.
 void read_settings(const char* const* environ_block, const Files& files, Values* out, Tell tell,
                    void* context);
 
 // The option's key in a file.
 const char* key_of(const Option& option);
 
-// "oomguard: /etc/oomguard.conf line 3: budget=lots is not accepted (...); using the default, auto\n"
-// Returns the length; 0 where nothing is wrong with it.
+// "oomguard: OOMGUARD_RESERVE=much is not accepted (...); using the default, auto\n". Returns the
+// length; 0 where nothing is wrong with it.
 size_t describe(const Found& found, char* out, size_t capacity);
 
 }  // namespace oomguard::options

@@ -1,11 +1,11 @@
-// Safe mode: a program whose last two starts ended within seconds, the second one by a crash in this
-// library or below one of its functions, is not guarded at the third.
+// Safe mode: a program whose last two starts ended within seconds, the second one by a crash in
+// this library or below one of its functions, is not guarded at the third.
 //
 // While a program is in its first seconds a mark of it is in the folder, which goes when it ends by
-// itself or lives on. Who finds the mark of one that is dead has handlers of the signals that a crash
-// makes, where the program found the defaults; they note where it was and leave the rest to the
-// default, so that a core dump is the same. A program whose last start went well has none. Not seen:
-// a crash in the watchdog's own thread, and one on a stack that is full.
+// itself or lives on. Who finds the mark of one that is dead has handlers of the signals that a
+// crash makes, where the program found the defaults; they note where it was and leave the rest to
+// the default, so that a core dump is the same. A program whose last start went well has none. Not
+// seen: a crash in the watchdog's own thread, and one on a stack that is full.
 #pragma once
 
 #include <cstdint>

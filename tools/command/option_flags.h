@@ -47,8 +47,8 @@ struct Settings {
   Setting of[static_cast<size_t>(options::Id::kCount)];
   std::vector<std::string> wrong;  // lines for stderr
 };
-// By the files and by `block` (the environment), MEM_LIMIT included. A variable with a value that is
-// not accepted is an error, a line of a file is not: whoever is guarded says it, and `config`.
+// By the files and by `block` (the environment), MEM_LIMIT included. A variable with a value that
+// is not accepted is an error, a line of a file is not: whoever is guarded says it, and `config`.
 Result<Settings> read_all_settings(const char* const* block);
 Result<options::Values> read_settings(const char* const* block);
 

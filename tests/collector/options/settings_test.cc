@@ -92,8 +92,8 @@ TEST_F(SettingsTest, WhatIsWrongInAFileIsToldAndTheRestHolds) {
   const std::string file = "oomguard: " + path(false);
   EXPECT_EQ(told_, file + " line 1: no option is called bugdet\n" +
                        file + " line 2: not of the form key = value\n" +
-                       file + " line 3: children=bash is not accepted (python, all, or none); using "
-                              "the default, python\n" +
+                       file + " line 3: children=bash is not accepted (python, all, or none); "
+                              "using the default, python\n" +
                        file + " line 4: no option is called \n" +
                        file + " line 6: not of the form key = value\n" +
                        file + " line 7: sample=?[31m is not accepted (a size from 4KiB to 1GiB "
@@ -164,8 +164,8 @@ TEST_F(SettingsTest, OfTheEnvironmentEveryVariableCountsAndTheRestHasItsDefault)
 
 TEST_F(SettingsTest, AVariableThatIsNotAcceptedIsTold) {
   EXPECT_EQ(read({"OOMGUARD_RESERVE=much"}).reserve_bytes, -1);
-  EXPECT_EQ(told_, "oomguard: OOMGUARD_RESERVE=much is not accepted (auto, or a size (64MiB)); using "
-                   "the default, auto\n");
+  EXPECT_EQ(told_, "oomguard: OOMGUARD_RESERVE=much is not accepted (auto, or a size (64MiB)); "
+                   "using the default, auto\n");
 }
 
 TEST_F(SettingsTest, AnEmptyVariableIsNotSet) {
