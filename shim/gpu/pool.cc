@@ -47,8 +47,8 @@ bool know(CUmemoryPool pool, int device) noexcept {
 // that what it had is there for them.
 Bytes counted_of(CUmemoryPool pool, const Table::Entry& entry, Bytes now) noexcept {
   if (entry.bytes <= now) return now;
-  const Bytes asked = Bytes{entry.counts % kLook} * kUnit;
-  return std::max(now, std::min(entry.bytes, attribute(pool, kPoolInUse) + asked));
+  const Bytes needed = attribute(pool, kPoolInUse) + Bytes{entry.counts % kLook} * kUnit;
+  return std::max(now, std::min(entry.bytes, (needed + kPiece - 1) / kPiece * kPiece));
 }
 
 // Takes over what the pool has, until that is what was read. `charge`: whose reservation the growth
