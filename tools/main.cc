@@ -6,6 +6,7 @@
 #include "tools/command/exit_status.h"
 #include "tools/command/option_flags.h"
 #include "tools/command/verb.h"
+#include "tools/command/version.h"
 
 namespace oomguard::tools {
 namespace {
@@ -64,7 +65,8 @@ std::string explain(const CLI::App& verb, const std::vector<std::string>& words,
 
 int run_command(std::vector<std::string> words) {
   CLI::App app{"An exception instead of the OOM killer for Python processes", "oomguard"};
-  app.set_version_flag("--version", "oomguard " OOMGUARD_VERSION);
+  app.set_version_flag("--version", std::string("oomguard " OOMGUARD_VERSION " (commit ") + kCommit +
+                                        "; " OOMGUARD_BUILD ")");
   app.require_subcommand(1);
   const std::vector<std::string> program = cut_program(&words);
   std::vector<Verb> verbs{add_run(app, program), add_env(app), add_limits(app), add_report(app),

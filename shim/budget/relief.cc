@@ -1,12 +1,12 @@
 #include "shim/budget/relief.h"
 
-#include <dlfcn.h>
 #include <malloc.h>
 
 #include <atomic>
 
 #include "collector/probe/syscall.h"
 #include "shim/budget/ledger.h"
+#include "shim/core/dl.h"
 #include "shim/interpose/real.h"
 
 namespace oomguard::budget::relief {

@@ -1,5 +1,4 @@
 // Start, fork and end of the shim in one process.
-#include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
 #include <pthread.h>
@@ -22,6 +21,7 @@
 #include "shim/children/children.h"
 #include "shim/children/oom_score.h"
 #include "shim/children/scratch.h"
+#include "shim/core/dl.h"
 #include "shim/core/early_crash.h"
 #include "shim/core/model_files.h"
 #include "shim/core/session.h"

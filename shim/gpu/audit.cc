@@ -1,6 +1,5 @@
 #include "shim/gpu/audit.h"
 
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -9,6 +8,7 @@
 #include "collector/cupti/audit.h"
 #include "collector/probe/syscall.h"
 #include "shim/budget/gate.h"
+#include "shim/core/dl.h"
 #include "shim/gpu/ledger.h"
 
 namespace oomguard::gpu {

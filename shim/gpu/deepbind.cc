@@ -1,12 +1,12 @@
 #include "shim/gpu/deepbind.h"
 
-#include <dlfcn.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include <initializer_list>
 
 #include "collector/probe/syscall.h"
+#include "shim/core/dl.h"
 
 namespace oomguard::gpu {
 namespace {

@@ -1,12 +1,12 @@
 #include "shim/gpu/driver.h"
 
-#include <dlfcn.h>
 #include <link.h>
 #include <string.h>
 
 #include <atomic>
 
 #include "shim/budget/gate.h"
+#include "shim/core/dl.h"
 #include "shim/interpose/loader.h"
 
 namespace oomguard::gpu {

@@ -1,11 +1,11 @@
 #include "shim/gpu/nvml.h"
 
-#include <dlfcn.h>
 #include <string.h>
 
 #include <algorithm>
 #include <initializer_list>
 
+#include "shim/core/dl.h"
 #include "shim/gpu/budget.h"
 #include "shim/gpu/driver.h"
 #include "shim/interpose/loader.h"

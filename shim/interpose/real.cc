@@ -1,6 +1,5 @@
 #include "shim/interpose/real.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
 #include <stdarg.h>
@@ -11,6 +10,7 @@
 
 #include "collector/probe/syscall.h"
 #include "shim/budget/block_filter.h"
+#include "shim/core/dl.h"
 #include "shim/interpose/bootstrap_arena.h"
 #include "shim/interpose/loader.h"
 

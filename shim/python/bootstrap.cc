@@ -1,11 +1,10 @@
 #include "shim/python/bootstrap.h"
 
-#include <dlfcn.h>
-
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 
+#include "shim/core/dl.h"
 #include "shim/core/engine.h"
 #include "shim/python/bridge.h"
 #include "shim/python/capi.h"

@@ -1,6 +1,6 @@
 #include "shim/python/capi.h"
 
-#include <dlfcn.h>
+#include "shim/core/dl.h"
 
 namespace oomguard::python {
 

@@ -1,12 +1,12 @@
 #include "shim/trace/loaded_object.h"
 
-#include <dlfcn.h>
 #include <sys/auxv.h>
 
 #include <atomic>
 #include <cstring>
 #include <span>
 
+#include "shim/core/dl.h"
 #include "shim/trace/object_table.h"
 #include "shim/trace/program_headers.h"
 

@@ -1,11 +1,11 @@
 #include "shim/trace/python_stack.h"
 
-#include <dlfcn.h>
 #include <string.h>
 
 #include <atomic>
 
 #include "collector/probe/syscall.h"
+#include "shim/core/dl.h"
 #include "shim/trace/location_table.h"
 #include "shim/trace/python_layout.h"
 #include "shim/trace/python_memory.h"

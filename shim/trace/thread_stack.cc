@@ -1,10 +1,9 @@
 #include "shim/trace/thread_stack.h"
 
-#include <dlfcn.h>
-
 #include <atomic>
 
 #include "collector/probe/readable.h"
+#include "shim/core/dl.h"
 
 namespace oomguard::trace {
 namespace {

@@ -24,7 +24,8 @@ setup_say() { printf '%s\n' "$*" >&2; }
 
 setup_debian_packages() {
   local wanted=(cmake ninja-build g++ pkg-config libgtest-dev libcli11-dev nlohmann-json3-dev
-                libdw-dev libfmt-dev python3 python3-venv binutils util-linux)
+                libdw-dev zlib1g-dev liblzma-dev libbz2-dev libfmt-dev python3 python3-venv binutils
+                util-linux)
   # What the HTML report is built with, allocators that some tests preload, and what call stacks are
   # compared with: they skip, or do without, where one is missing.
   ((EUID != 0)) || wanted+=(node-d3 libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 electric-fence
@@ -155,6 +156,12 @@ setup_lab_venv() {
   local python
   python=$(setup_find_python 3.11) || return 2
   setup_venv lab "$python" "$setup_requirements/requirements-lab.txt"
+}
+
+setup_package_venv() {
+  local python
+  python=$(setup_find_python 3.11) || return 2
+  setup_venv package "$python" "$setup_requirements/requirements-package.txt"
 }
 
 setup_profilers_venv() {

@@ -39,10 +39,14 @@ def test_help_goes_to_stdout(tool, verb):
     assert "Usage: oomguard" in result.stdout
 
 
-def test_version_is_one_line(tool):
+def test_version_is_one_line_with_the_commit_and_the_build(tool):
     result = tool("--version")
     assert result.returncode == 0
-    assert re.fullmatch(r"oomguard \d+\.\d+\.\d+\n", result.stdout)
+    assert re.fullmatch(
+        r"oomguard \d+\.\d+\.\d+ \(commit ([0-9a-f]{12}( with changes)?|not known); "
+        r"RelWithDebInfo, GNU [0-9.]+\)\n",
+        result.stdout,
+    )
 
 
 def test_top_help_lists_the_exit_statuses(tool):

@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <set>
 #include <sstream>
 #include <system_error>
@@ -27,8 +29,12 @@ std::string variable(const char* name) {
 // As Jupyter's own `~`: of the user database where the environment does not say.
 std::string home_folder() {
   if (const std::string home = variable("HOME"); !home.empty()) return home;
-  const passwd* user = ::getpwuid(::getuid());
-  return user != nullptr && user->pw_dir != nullptr ? user->pw_dir : "";
+  // Not getpwuid(): a statically linked command cannot ask the name services.
+  const std::unique_ptr<FILE, int (*)(FILE*)> users(::fopen("/etc/passwd", "re"), ::fclose);
+  while (const passwd* user = users ? ::fgetpwent(users.get()) : nullptr) {
+    if (user->pw_uid == ::getuid() && user->pw_dir != nullptr) return user->pw_dir;
+  }
+  return "";
 }
 
 std::string prefix_folder(const std::string& prefix) { return prefix + "/share/jupyter"; }
