@@ -40,32 +40,41 @@ Bytes own_bytes(int device) noexcept {
   return -1;
 }
 
-// `grown`: what the card has more in use than before, where it does not tell by whom; -1 unknown.
-void measure(int device, Bytes grown) noexcept {
+// `made`: the context that was just made, with which the card has `grown` more in use. That counts
+// where the card does not tell by whom its memory is used, and ends with the context.
+void measure(int device, uint64_t made, Bytes grown) noexcept {
   if (g_measuring.exchange(true, std::memory_order_acquire)) return;
   const Bytes before = ledger.of(device, Account::kContext);
+  const Bytes held = ledger.held(device);
   const Bytes own = own_bytes(device);
-  Bytes now = grown < 0 ? before : before + std::min(grown, kMostContext);
-  if (own >= 0) now = std::max<Bytes>(own - (ledger.held(device) - before), 0);
-  ledger.grow(device, Account::kContext, now - before, 0);
+  if (own >= 0) {
+    // What others freed or took while the card was asked is not taken for the context's.
+    const Bytes known = std::max(held, ledger.held(device)) - before;
+    ledger.grow(device, Account::kContext, std::max<Bytes>(own - known, 0) - before, 0);
+  } else if (grown > 0) {
+    const Table::Entry entry{made, std::min(grown, kMostContext), 0, static_cast<int16_t>(device),
+                             static_cast<uint16_t>(Account::kContext), made};
+    if (ledger.blocks.put(entry)) ledger.grow(device, Account::kContext, entry.bytes, 0);
+  }
   g_measure_ns[device].store(own >= 0 ? budget::program_now_ns() + kMeasureNs : 0, kRelaxed);
   g_measuring.store(false, std::memory_order_release);
 }
 
 template <typename Call>
-CUresult make_measured(CUdevice device, Call call) noexcept {
+CUresult make_measured(CUcontext* context, CUdevice device, Call call) noexcept {
   if (!bind_if_loaded() || !is_budgeted(device) || !nvml::open(true)) return call();
   const Bytes before = nvml::in_use(device);
   const CUresult status = call();
   if (status != kSuccess) return status;
   const Bytes after = nvml::in_use(device);
-  measure(device, before >= 0 && after >= before ? after - before : -1);
+  measure(device, reinterpret_cast<uint64_t>(*context),
+          before >= 0 && after >= before ? after - before : 0);
   return status;
 }
 
 template <typename Call>
-CUresult make(CUdevice device, Call call) noexcept {
-  const CUresult status = make_measured(device, call);
+CUresult make(CUcontext* context, CUdevice device, Call call) noexcept {
+  const CUresult status = make_measured(context, device, call);
   if (status == kSuccess) audit_after_context();
   return status;
 }
@@ -80,11 +89,11 @@ bool is_active(CUdevice device) noexcept {
 CUresult dropped(CUdevice device, CUresult status, bool is_gone) noexcept {
   if (status != kSuccess || !Ledger::is_card(device) || !is_gone) return status;
   end_of_context(g_primary[device].load(kRelaxed));
-  if (g_measure_ns[device].load(kRelaxed) != 0) {
-    measure(device, -1);
-  } else {
+  if (g_measure_ns[device].load(kRelaxed) == 0) return status;
+  measure(device, 0, 0);
+  // The card told of this process and does no longer: it has nothing there any more.
+  if (g_measure_ns[device].load(kRelaxed) == 0)
     ledger.grow(device, Account::kContext, -ledger.of(device, Account::kContext), 0);
-  }
   return status;
 }
 
@@ -92,11 +101,11 @@ CUresult dropped(CUdevice device, CUresult status, bool is_gone) noexcept {
 
 void measure_contexts_if_due(int device) noexcept {
   const int64_t due_ns = g_measure_ns[device].load(kRelaxed);
-  if (due_ns != 0 && budget::program_now_ns() >= due_ns) measure(device, -1);
+  if (due_ns != 0 && budget::program_now_ns() >= due_ns) measure(device, 0, 0);
 }
 CUresult oomguard_gpu_cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) noexcept {
   const auto call = [=] { return driver.cuDevicePrimaryCtxRetain(context, device); };
-  const CUresult status = is_active(device) ? call() : make(device, call);
+  const CUresult status = is_active(device) ? call() : make(context, device, call);
   if (status == kSuccess && Ledger::is_card(device)) {
     g_primary[device].store(reinterpret_cast<uint64_t>(*context), kRelaxed);
   }
@@ -123,18 +132,18 @@ CUresult oomguard_gpu_cuDevicePrimaryCtxReset_v2(CUdevice device) noexcept {
 
 CUresult oomguard_gpu_cuCtxCreate_v2(CUcontext* context, unsigned flags,
                                      CUdevice device) noexcept {
-  return make(device, [=] { return driver.cuCtxCreate_v2(context, flags, device); });
+  return make(context, device, [=] { return driver.cuCtxCreate_v2(context, flags, device); });
 }
 
 CUresult oomguard_gpu_cuCtxCreate_v3(CUcontext* context, void* affinity, int count, unsigned flags,
                                      CUdevice device) noexcept {
-  return make(device,
+  return make(context, device,
               [=] { return driver.cuCtxCreate_v3(context, affinity, count, flags, device); });
 }
 
 CUresult oomguard_gpu_cuCtxCreate_v4(CUcontext* context, void* params, unsigned flags,
                                      CUdevice device) noexcept {
-  return make(device, [=] { return driver.cuCtxCreate_v4(context, params, flags, device); });
+  return make(context, device, [=] { return driver.cuCtxCreate_v4(context, params, flags, device); });
 }
 
 CUresult oomguard_gpu_cuCtxDestroy_v2(CUcontext context) noexcept {

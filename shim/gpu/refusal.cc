@@ -79,6 +79,7 @@ const char* name_of(uint16_t account) noexcept {
     case Account::kManaged: return "managed memory";
     case Account::kVmm: return "virtual memory";
     case Account::kPool: return "pool";
+    case Account::kContext: return "context";
     default: return "";
   }
 }

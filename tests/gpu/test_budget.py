@@ -78,6 +78,71 @@ def test_a_context_is_part_of_the_budget(take, tmp_path):
                 FAKE_CUDA_STATE=tmp_path / "state") == [2, 2, 212, 1024]
 
 
+USED = TAKE + """
+import threading, time
+nvml = ctypes.CDLL("libnvidia-ml.so.1")
+card, made = ctypes.c_void_p(), ctypes.c_void_p()
+assert nvml.nvmlInit_v2() == 0
+assert nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(card)) == 0
+def show():
+    memory = (ctypes.c_ulonglong * 3)()
+    assert nvml.nvmlDeviceGetMemoryInfo(card, memory) == 0
+    print(memory[2] >> 20)
+show()
+"""
+
+CONTEXTS = USED + """
+for _ in range(2):
+    assert cuda.cuCtxCreate_v2(ctypes.byref(made), 0, 0) == 0
+    show()
+    assert cuda.cuCtxDestroy_v2(made) == 0
+    assert cuda.cuCtxSetCurrent(context) == 0
+    time.sleep(float(sys.argv[3]))
+    assert cuda.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(1 << 20)) == 0
+    assert cuda.cuMemFree_v2(address) == 0
+    show()
+assert cuda.cuCtxCreate_v2(ctypes.byref(made), 0, 0) == 0
+assert cuda.cuDevicePrimaryCtxReset_v2(0) == 0
+show()
+assert cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
+assert cuda.cuCtxDestroy_v2(made) == 0
+assert cuda.cuDevicePrimaryCtxReset_v2(0) == 0
+show()
+"""
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_a_context_takes_ends_with_it(take, tmp_path, named):
+    take.script.write_text(CONTEXTS)
+    container = {} if named else {"FAKE_CUDA_CONTAINER": "1"}
+    # Where the card tells by whom it is used, that is read once a second.
+    ended = fake_driver.run([sys.executable, take.script, MIB, 0, 1.1 if named else 0], True,
+                            take.folder, OOMGUARD_GPU_BUDGET="4G", FAKE_CUDA_CONTEXT="300M",
+                            FAKE_CUDA_STATE=tmp_path / "state", **container)
+    assert ended.status == 0, ended
+    assert ended.lines[1:] == ["300", *["600", "300"] * 2, "300", "0"], ended
+
+
+FREES = USED + """
+other = threading.Thread(target=lambda: cuda.cuCtxCreate_v2(ctypes.byref(made), 0, 0))
+other.start()
+time.sleep(0.1)
+assert cuda.cuMemFree_v2(address) == 0
+other.join()
+show()
+"""
+
+
+def test_what_is_freed_while_the_card_is_asked_is_no_contexts(take, tmp_path):
+    take.script.write_text(FREES)
+    ended = fake_driver.run([sys.executable, take.script, 512 * MIB, 1], True, take.folder,
+                            OOMGUARD_GPU_BUDGET="4G", FAKE_CUDA_CONTEXT="300M",
+                            FAKE_CUDA_STATE=tmp_path / "state", FAKE_CUDA_TELLS_US="300000")
+    assert ended.status == 0, ended
+    assert ended.lines[1] == "812"
+    assert int(ended.lines[2]) <= 600, ended
+
+
 NVML = TAKE + """
 class Memory(ctypes.Structure):
     _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]

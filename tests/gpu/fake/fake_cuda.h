@@ -8,6 +8,8 @@
 //   FAKE_CUDA_VERSION=12040       the driver's version (default: the toolkit's)
 //   FAKE_CUDA_FAIL=cuMemAlloc_v2:3:1:2   fail_from:how often:status (see fake_cuda_fail)
 //   FAKE_CUDA_STATE=FILE          the cards are shared by all processes that name this file
+//   FAKE_CUDA_CONTAINER=1         NVML names no process, as in a container
+//   FAKE_CUDA_TELLS_US=300000     NVML takes so long to name processes, by what it read before
 //   FAKE_CUDA_ASKED=FILE          a line a cuGetProcAddress: name version flags symbol caller
 // CUDA_VISIBLE_DEVICES holds as with a real driver: ordinals, UUIDs (GPU-...) and MIG names.
 #ifndef OOMGUARD_TESTS_GPU_FAKE_FAKE_CUDA_H

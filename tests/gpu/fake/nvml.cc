@@ -1,6 +1,7 @@
 // libnvidia-ml.so.1 on the fake driver's cards (FAKE_CUDA_STATE, so that both see the same ones).
 // nvml.h is not part of the toolkit: the few types are declared here, as NVML 13 has them.
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <unistd.h>
 
@@ -143,6 +144,7 @@ FAKE_NVML nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned*
                                                   nvmlProcessInfo_t* out) {
   const unsigned room = out == nullptr ? 0 : *count;
   *count = 0;
+  if (getenv("FAKE_CUDA_CONTAINER") != nullptr) return NVML_SUCCESS;
   for (const fake::Process& process : fake::cards().processes) {
     const unsigned long long bytes = process.bytes[number(device)];
     if (process.pid <= 0 || bytes == 0) continue;
@@ -151,5 +153,6 @@ FAKE_NVML nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned*
     }
     ++*count;
   }
+  if (const char* delay_us = getenv("FAKE_CUDA_TELLS_US")) usleep(atoi(delay_us));
   return *count > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
 }
