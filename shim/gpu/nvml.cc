@@ -156,9 +156,12 @@ size_t list(int device, Process* out, size_t capacity) noexcept {
 }
 
 void* hook_of(const char* name, void* address) noexcept {
-#define OOMGUARD_NVML(symbol)                              \
-  if (strcmp(name, #symbol) == 0)                          \
-    return find(false) ? reinterpret_cast<void*>(oomguard_gpu_##symbol) : address;
+  // Another library's function of that name (a wrapper's) is left to its handles.
+#define OOMGUARD_NVML(symbol)                                                               \
+  if (strcmp(name, #symbol) == 0)                                                           \
+    return find(false) && reinterpret_cast<void*>(g_library.symbol) == address              \
+               ? reinterpret_cast<void*>(oomguard_gpu_##symbol)                             \
+               : address;
 #include "shim/gpu/nvml.def"
 #undef OOMGUARD_NVML
   return address;

@@ -1,5 +1,6 @@
 """The budget of GPU memory in whole programs, on the fake driver: a process, and a tree of them."""
 import json
+import shutil
 import subprocess
 import sys
 
@@ -168,6 +169,28 @@ def test_the_management_library_shows_the_budget_too(take, tmp_path):
                 **variables)[4:] == [1024, 768, 256, 1024, 768, 256]
     assert take(256 * MIB, 1, OOMGUARD_GPU_BUDGET="1G", OOMGUARD_VIEW="host",
                 **variables)[4:] == [8192, 7936, 256, 8192, 7936, 256]
+
+
+OTHER_LIBRARY = USED + """
+def place():
+    return ctypes.cast(nvml.nvmlDeviceGetMemoryInfo, ctypes.c_void_p).value
+hook = place()
+nvml = ctypes.CDLL(sys.argv[3])
+assert place() != hook
+assert nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(card)) == 0
+show()
+"""
+
+
+def test_another_library_with_such_functions_keeps_its_own(take, tmp_path):
+    take.script.write_text(OTHER_LIBRARY)
+    other = tmp_path / "other.so"
+    shutil.copy(fake_driver.gpu_build() / "fake" / "libnvidia-ml.so.1", other)
+    ended = fake_driver.run([sys.executable, take.script, MIB, 3, other], True, take.folder,
+                            OOMGUARD_GPU_BUDGET="1G", FAKE_CUDA_STATE=tmp_path / "state",
+                            FAKE_CUDA_OTHERS="0:4242:2G")
+    assert ended.status == 0, ended
+    assert ended.lines[1:] == ["3", str(2048 + 3)], ended
 
 
 def test_a_report_goes_on_with_warn(take):
