@@ -39,7 +39,8 @@ class Reader {
 
   void read_file(const char* path, Source source) {
     const int fd = sys::open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-    if (fd == -ENOENT || fd == -ENOTDIR) return;
+    // A home that cannot be entered has no settings: its owner is another user, or a ticket ran out.
+    if (fd == -ENOENT || fd == -ENOTDIR || (fd == -EACCES && source == Source::kUserFile)) return;
     char text[kMostFileBytes + 1];
     long length = 0;
     struct stat info;

@@ -189,6 +189,10 @@ bool GroupTable::open(const char* directory, uint64_t group_key, uint64_t budget
   file_.store(reinterpret_cast<File*>(mapped), std::memory_order_release);
   memcpy(file()->magic, kFileMagic, sizeof kFileMagic);
   if (tree_ == 0) find_tree(pid_, self.start_ticks);
+  for (Slot& slot : file()->slots) {  // its own of before an exec
+    if (slot.pid.load(kRelaxed) == pid_ && slot.start_ticks.load(kRelaxed) == self.start_ticks)
+      slot.pid.store(0);
+  }
   for (Slot& slot : file()->slots) {
     int32_t owner = slot.pid.load(kRelaxed);
     if (owner != 0 && owner != pid_ && alive(owner)) continue;

@@ -10,6 +10,7 @@
 #include "collector/probe/syscall.h"
 #include "collector/record/folder.h"
 #include "collector/record/line_buffer.h"
+#include "shim/core/session.h"
 #include "shim/trace/native_stack.h"
 
 // The linker's: where this library's headers and code are.
@@ -117,11 +118,13 @@ void on_crash(int signal_number, siginfo_t* info, void* context) noexcept {
     write_mark(signal_number);
   }
   errno = saved_errno;
-  if (info->si_code > 0) return;  // the instruction fails again
+  // The instruction fails again, but for memory that broke elsewhere.
+  if (info->si_code > 0 && (signal_number != SIGBUS || info->si_code != BUS_MCEERR_AO)) return;
   sys::call(SYS_tgkill, own_pid(), sys::call(SYS_gettid), signal_number);
 }
 
 void note_crashes() noexcept {
+  trace::prepare_native_stacks(trace::OwnFrames::kLeaveOut);  // nobody did, with --sample 0
   struct sigaction action = {};
   action.sa_sigaction = on_crash;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
@@ -151,7 +154,7 @@ void say_bare(int32_t signal_number) noexcept {
 bool crashed_before(const char* directory, int argc, char** argv) noexcept {
   g_program = program_of(argc, argv);
   record::LineBuffer path(g_path, sizeof g_path);
-  path.text(directory).text("/early-").number(static_cast<int64_t>(g_program % kMarks)).end_line();
+  path.text(directory).text("/sessions/early-").number(static_cast<int64_t>(g_program % kMarks)).end_line();
   const size_t length = path.finish();
   if (directory[0] == '\0' || length == 0) {
     g_path[0] = '\0';
@@ -167,14 +170,18 @@ bool crashed_before(const char* directory, int argc, char** argv) noexcept {
 }
 
 void watch() noexcept {
+  // Where there is no session its folder is somebody else's.
+  if (session::path()[0] == '\0') g_path[0] = '\0';
   if (g_path[0] == '\0') return;
   g_start_ns = sys::monotonic_ns();
   Mark mark;
   int64_t age = 0;
-  const bool marked = read_mark(&mark, &age);
-  if (marked && mark.pid != own_pid()) {
-    // Of one in its first seconds, or of another program that crashed.
-    if (mark.signal == 0 ? is_alive(mark.pid) : mark.program != g_program) return;
+  if (read_mark(&mark, &age)) {
+    // Of one in its first seconds, or of another program that crashed. In a container the next one
+    // has the same process id.
+    const bool runs = mark.pid != own_pid() && is_alive(mark.pid);
+    const bool is_remembered = age >= 0 && age <= kRememberedSeconds;
+    if (mark.signal == 0 ? runs : is_remembered && mark.program != g_program) return;
     if (mark.program == g_program && mark.signal == 0) note_crashes();
   }
   g_marked.store(own_pid());

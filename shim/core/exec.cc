@@ -8,6 +8,7 @@
 #include "shim/budget/watchdog.h"
 #include "shim/children/scratch.h"
 #include "shim/core/session.h"
+#include "shim/gpu/ledger.h"
 
 namespace oomguard {
 namespace {
@@ -31,6 +32,7 @@ Executing::Executing() noexcept
   signal_ = budget::gate.alarm.take_signal();
   if (signal_ > 0) take_pending(signal_);
   if (budget::GroupTable::Slot* slot = budget::group_table.own(); slot != nullptr) slot->bytes = 0;
+  gpu::ledger.hide_from_tree();
 }
 
 Executing::~Executing() {
@@ -40,6 +42,7 @@ Executing::~Executing() {
     budget::gate.alarm.handled(budget::program_now_ns());
   }
   budget::watchdog::resume();
+  gpu::ledger.show_to_tree();
   session::exec_failed();
 }
 

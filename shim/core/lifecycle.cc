@@ -27,6 +27,7 @@
 #include "shim/core/session.h"
 #include "shim/core/thread_state.h"
 #include "shim/gpu/budget.h"
+#include "shim/gpu/ledger.h"
 #include "shim/interpose/real.h"
 #include "shim/python/bootstrap.h"
 #include "shim/spill/lender.h"
@@ -253,7 +254,9 @@ bool begin(int argc, char** argv, char** environment) noexcept {
   const bool is_python = python::state() != python::State::kNotPython;
   const bool is_run = is_run_program(environment);
   size_t told = is_python || is_run ? 0 : kMostWarnings;
-  options::read_settings(environment, options::policy_files(environment), &values, warn, &told);
+  options::Files files = options::policy_files(environment);
+  if (!is_python && !is_run) files.user[0] = '\0';  // a shell does not wait for a home folder
+  options::read_settings(environment, files, &values, warn, &told);
   gate.configure(values);
   remember_library_path();
   if (!values.enabled || (!is_python && !is_run)) return false;
@@ -284,6 +287,7 @@ bool begin(int argc, char** argv, char** environment) noexcept {
 
 [[gnu::destructor(101)]] void finish() noexcept {
   if (gate.mode() != budget::Gate::Mode::kOn) return;
+  gpu::ledger.leave_tree();  // static destructors free memory after this
   budget::group_table.leave();
   session::finish();
 }

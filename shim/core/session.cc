@@ -217,6 +217,7 @@ void exit_with_report(bool from_watchdog) noexcept {
         from_watchdog);
   }
   file()->header.end_state.store(static_cast<uint32_t>(record::EndState::kEndedByRefusal));
+  early_crash::went_well();
   for (;;) sys::call(SYS_exit_group, 137);
 }
 

@@ -91,6 +91,22 @@ void Ledger::add_host(Account account, Bytes bytes) noexcept {
       .fetch_add(bytes, kRelaxed);
 }
 
+void Ledger::hide_from_tree() noexcept {
+  for (Card& each : cards_) {
+    if (auto* shared = each.shared.load(kRelaxed)) shared->store(0);
+  }
+}
+
+void Ledger::show_to_tree() noexcept {
+  for (Card& each : cards_) {
+    if (auto* shared = each.shared.load(kRelaxed)) shared->store(each.held.load(kRelaxed));
+  }
+}
+
+void Ledger::leave_tree() noexcept {
+  for (Card& each : cards_) each.shared.store(nullptr, kRelaxed);
+}
+
 void Ledger::forget() noexcept {
   for (Table* table : {&blocks, &arrays, &handles, &mappings, &pools}) table->forget();
   for (Card& each : cards_) {

@@ -65,6 +65,11 @@ class Ledger {
   }
   // A card of this name was met. Its numbers go to the flight file from now on.
   void show(int device, Bytes total, Bytes budget, const char* name) noexcept;
+  // What the tree sees of this process's cards: nothing from before an exec until it failed, and
+  // nothing any more once its place in the tree is given away.
+  void hide_from_tree() noexcept;
+  void show_to_tree() noexcept;
+  void leave_tree() noexcept;
   // In a forked child, which cannot use its parent's contexts and holds nothing.
   void forget() noexcept;
 

@@ -43,8 +43,16 @@ extern "C" {
 
 }  // extern "C"
 
-#define OOMGUARD_FUNCTION(name, body)                                        \
-  asm(".pushsection .text\n.globl " #name "\n.type " #name ", %function\n" #name ":\n" body \
+// A place that may be jumped to, where the compiler marks the file as one that has only such.
+#if defined(__aarch64__)
+#define OOMGUARD_LANDING "hint #34\n"  // bti c: for br x16 and x17, and blr
+#else
+#define OOMGUARD_LANDING ""
+#endif
+
+#define OOMGUARD_FUNCTION(name, body)                                          \
+  asm(".pushsection .text\n.globl " #name "\n.type " #name ", %function\n" #name ":\n" \
+      OOMGUARD_LANDING body                                                    \
       ".size " #name ", . - " #name "\n.popsection\n")
 
 #if defined(__x86_64__)
@@ -103,9 +111,9 @@ OOMGUARD_FUNCTION(dlopen,
 #elif defined(__aarch64__)
 
 #define OOMGUARD_GO_ON(next)                                      \
-  "adrp x9, " #next "\n"                                          \
-  "ldr x9, [x9, #:lo12:" #next "]\n"                              \
-  "cbnz x9, 8f\n"                                                 \
+  "adrp x16, " #next "\n"                                         \
+  "ldr x16, [x16, #:lo12:" #next "]\n"                            \
+  "cbnz x16, 8f\n"                                                \
   "stp x29, x30, [sp, #-48]!\n"                                   \
   "mov x29, sp\n"                                                 \
   "stp x0, x1, [sp, #16]\n"                                       \
@@ -114,9 +122,9 @@ OOMGUARD_FUNCTION(dlopen,
   "ldr x2, [sp, #32]\n"                                           \
   "ldp x0, x1, [sp, #16]\n"                                       \
   "ldp x29, x30, [sp], #48\n"                                     \
-  "adrp x9, " #next "\n"                                          \
-  "ldr x9, [x9, #:lo12:" #next "]\n"                              \
-  "8: br x9\n"
+  "adrp x16, " #next "\n"                                         \
+  "ldr x16, [x16, #:lo12:" #next "]\n"                            \
+  "8: br x16\n"
 
 #define OOMGUARD_LOOKUP(mine, next)                               \
   "cbz x1, 1f\n"                                                  \

@@ -3,7 +3,6 @@
 #include <link.h>
 #include <string.h>
 
-#include <cstddef>
 #include <cstdint>
 
 namespace oomguard::interpose {
@@ -62,42 +61,6 @@ class SymbolTable {
   uintptr_t bias_ = 0;
 };
 
-struct Search {
-  bool behind = false;  // this library has been passed
-  void* dlsym = nullptr;
-  void* dlvsym = nullptr;
-  void* dlopen = nullptr;
-};
-
-bool holds(const dl_phdr_info& info, uintptr_t address) noexcept {
-  for (int i = 0; i < info.dlpi_phnum; ++i) {
-    const ElfW(Phdr)& segment = info.dlpi_phdr[i];
-    const uintptr_t start = info.dlpi_addr + segment.p_vaddr;
-    if (segment.p_type == PT_LOAD && address >= start && address < start + segment.p_memsz)
-      return true;
-  }
-  return false;
-}
-
-// In the order in which they were loaded, which is that of RTLD_NEXT.
-int look(dl_phdr_info* info, size_t, void* data) noexcept {
-  auto& search = *static_cast<Search*>(data);
-  if (!search.behind) {
-    search.behind = holds(*info, reinterpret_cast<uintptr_t>(&look));
-    return 0;
-  }
-  for (int i = 0; i < info->dlpi_phnum; ++i) {
-    const ElfW(Phdr)& segment = info->dlpi_phdr[i];
-    if (segment.p_type != PT_DYNAMIC) continue;
-    const SymbolTable symbols(
-        reinterpret_cast<const ElfW(Dyn)*>(info->dlpi_addr + segment.p_vaddr), info->dlpi_addr);
-    if (search.dlsym == nullptr) search.dlsym = symbols.find("dlsym");
-    if (search.dlvsym == nullptr) search.dlvsym = symbols.find("dlvsym");
-    if (search.dlopen == nullptr) search.dlopen = symbols.find("dlopen");
-  }
-  return search.dlsym != nullptr && search.dlvsym != nullptr && search.dlopen != nullptr ? 1 : 0;
-}
-
 }  // namespace
 
 void* next_dlsym(void* handle, const char* name) noexcept {
@@ -111,10 +74,25 @@ constinit decltype(oomguard_next_dlsym) oomguard_next_dlsym = nullptr;
 constinit decltype(oomguard_next_dlvsym) oomguard_next_dlvsym = nullptr;
 constinit decltype(oomguard_next_dlopen) oomguard_next_dlopen = nullptr;
 
+// Calls nobody: dl_iterate_phdr, too, may be a wrapper that asks for the next one by dlsym.
 void oomguard_resolve_loader() noexcept {
-  oomguard::interpose::Search search;
-  dl_iterate_phdr(oomguard::interpose::look, &search);
-  oomguard_next_dlvsym = reinterpret_cast<decltype(oomguard_next_dlvsym)>(search.dlvsym);
-  oomguard_next_dlopen = reinterpret_cast<decltype(oomguard_next_dlopen)>(search.dlopen);
-  oomguard_next_dlsym = reinterpret_cast<decltype(oomguard_next_dlsym)>(search.dlsym);
+  void* next_dlsym = nullptr;
+  void* next_dlvsym = nullptr;
+  void* next_dlopen = nullptr;
+  bool is_behind = false;
+  // In the order in which they were loaded, which is that of RTLD_NEXT.
+  for (const link_map* at = _r_debug.r_map; at != nullptr; at = at->l_next) {
+    if (!is_behind) {
+      is_behind = at->l_ld == _DYNAMIC;  // this library's own
+      continue;
+    }
+    const oomguard::interpose::SymbolTable symbols(at->l_ld, at->l_addr);
+    if (next_dlsym == nullptr) next_dlsym = symbols.find("dlsym");
+    if (next_dlvsym == nullptr) next_dlvsym = symbols.find("dlvsym");
+    if (next_dlopen == nullptr) next_dlopen = symbols.find("dlopen");
+    if (next_dlsym != nullptr && next_dlvsym != nullptr && next_dlopen != nullptr) break;
+  }
+  oomguard_next_dlvsym = reinterpret_cast<decltype(oomguard_next_dlvsym)>(next_dlvsym);
+  oomguard_next_dlopen = reinterpret_cast<decltype(oomguard_next_dlopen)>(next_dlopen);
+  oomguard_next_dlsym = reinterpret_cast<decltype(oomguard_next_dlsym)>(next_dlsym);
 }

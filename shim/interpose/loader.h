@@ -1,8 +1,9 @@
 // The dynamic linker's own dlsym, dlvsym and dlopen, which this library exports too: found in the
 // symbol tables of what was loaded behind it, because there is nobody left to ask.
 //
-// Callable at any time, also before the constructor; allocates nothing. Thread-safe. Not
-// async-signal-safe (dl_iterate_phdr).
+// Callable at any time, also before the constructor and in a signal handler; allocates nothing, calls
+// nobody, takes no lock (what is behind a preloaded library in the dynamic linker's list stays there:
+// it is needed by the program). Thread-safe.
 #pragma once
 
 namespace oomguard::interpose {

@@ -8,6 +8,7 @@ Every import here is of what the person's program has imported. `load` comes fro
 
 import os
 import sys
+from itertools import islice
 
 surface = load("surface")
 
@@ -15,6 +16,7 @@ TIME_LIMIT_S = 2
 ROOM_FOR_THE_COMMAND = 48 << 20
 MOST_LINES = 5
 MOST_RULES = 2
+MOST_ARTISTS = 5000
 
 
 class Refused:
@@ -160,7 +162,7 @@ def holds_dataset(refused):
     for frame in reversed(refused.frames):
         code = frame.f_code
         dataset = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount > 0 else None
-        if surface.is_users(frame) and isinstance(dataset, data.Dataset):
+        if surface.is_users(frame) and issubclass(type(dataset), data.Dataset):
             held = much_held(frame.f_locals)
             return held and (
                 "%s holds %s of its data in memory: keep the names of its files and read an item in "
@@ -172,14 +174,14 @@ def holds_dataset(refused):
 def keeps_figures(refused):
     pyplot, numpy = sys.modules.get("matplotlib._pylab_helpers"), sys.modules.get("numpy")
     figures = [one.canvas.figure for one in pyplot.Gcf.figs.values()] if pyplot is not None else []
-    artists = [artist for one in figures for axes in one.axes for artist in axes.get_children()]
-    values = [value for artist in artists for value in vars(artist).values()]
+    if len(figures) < 2 or numpy is None:
+        return None
+    artists = (artist for one in figures for axes in one.axes for artist in axes.get_children())
+    values = (value for artist in islice(artists, MOST_ARTISTS) for value in vars(artist).values())
     # Each artist refers to all of its figure: only arrays are looked at.
     shown = {str(at): one for at, one in enumerate(values) if isinstance(one, numpy.ndarray)}
     held = much_held(shown)
-    if held is None or len(figures) < 2:
-        return None
-    return (
+    return held and (
         "%d figures are open, which hold %s of what they show: plt.close(figure) once it is shown "
         "or saved."
     ) % (len(figures), held)

@@ -35,6 +35,29 @@ TEST_F(GroupTableTreeTest, AMemberFindsItsTreeAgainByItsOwnSlot) {
   EXPECT_EQ(executed.origin(), 0);
 }
 
+// What it held on a card went with the exec, also where its earlier slot is not the first free one.
+TEST_F(GroupTableTreeTest, AMemberThatWasExecutedHoldsNothingAnyMore) {
+  const Signpost joined;
+  const pid_t first = start_child([&] {
+    GroupTable table;
+    ASSERT_TRUE(join(table));
+    joined.set();
+    for (;;) pause();
+  });
+  joined.wait();
+  ASSERT_TRUE(join(table_));
+  std::atomic<int64_t>* held = table_.card(7);
+  ASSERT_NE(held, nullptr);
+  *held = 4096;
+  kill(first, SIGKILL);
+  wait_for(first);
+  GroupTable executed;
+  ASSERT_TRUE(join(executed));
+  std::atomic<int64_t>* now = executed.card(7);
+  ASSERT_NE(now, held);
+  EXPECT_EQ(executed.others_on_card(now), 0);
+}
+
 TEST_F(GroupTableTreeTest, ADescendantFindsTheTreeOfItsNearestAncestor) {
   ASSERT_TRUE(join(table_));
   // Its parent, which is no member, has a session and a group of its own.

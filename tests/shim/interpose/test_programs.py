@@ -36,6 +36,7 @@ PROGRAMS = {
     "tls_destructor": [],
     "vfork_exec": [],
     "unmapped_vector": [],
+    "wrapped_iterate": [],
     "write_forms": [],
 }
 EXPECTED_STATUS = {"after_exit": 7}

@@ -186,7 +186,7 @@ def test_behaves_as_a_module(script):
     )
     assert run.out == (
         "True\nTrue\nembedded in liboomguard.so\nTrue False\n"
-        "['MemoryLimit', 'Refusal', 'Usage', 'headroom', 'host', 'is_refusal', 'last_refusal', "
+        "['MemoryLimit', 'Refusal', 'Usage', 'enable', 'headroom', 'host', 'is_refusal', 'last_refusal', "
         "'limit', 'release', 'report', 'usage']\nTrue\n"
     ), run
 

@@ -31,11 +31,13 @@ def client(request, build, environment, monkeypatch):
         manager.kernel_spec.argv[0] = KERNELS[request.param]
     manager.start_kernel()
     client = manager.blocking_client()
-    client.start_channels()
-    client.wait_for_ready(timeout=60)
-    yield client
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        yield client
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def printed(client, code, timeout=60):
@@ -63,6 +65,13 @@ def test_the_kernel_starts_again_guarded_and_says_that_variables_are_lost(client
     assert after == before.strip() + " False\n"
     status, said = printed(client, f"{CODE}; print(oomguard.usage().limit, oomguard.__spec__.origin)")
     assert (status, said) == ("ok", "2147483648 embedded in liboomguard.so\n")
+
+
+def test_a_kernel_that_stays_unguarded_is_not_started_for_ever(client):
+    printed(client, "import os; os.environ['OOMGUARD_STARTED_AGAIN'] = str(os.getpid()); kept = 1")
+    status, said = printed(client, CODE)
+    assert status == "error" and "is not guarded" in said
+    assert printed(client, "print(kept)") == ("ok", "1\n")
 
 
 def test_a_bad_option_leaves_the_kernel_as_it_is(client):

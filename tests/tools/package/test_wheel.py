@@ -53,7 +53,7 @@ def test_it_asks_for_no_newer_glibc_than_the_oldest_supported(unpacked):
     (command,) = unpacked.rglob("bin/oomguard")
     assert asked_versions(command) == set()
     needed = re.findall(r"\(NEEDED\).*\[(.*)\]", done("readelf", "--dynamic", "--wide", library))
-    assert needed == ["libdl.so.2", "libc.so.6"]
+    assert [name for name in needed if not name.startswith("ld-linux-")] == ["libdl.so.2", "libc.so.6"]
     assert "NEEDED" not in done("readelf", "--dynamic", "--wide", command)
 
 
@@ -95,21 +95,21 @@ def stripped(library, folder):
     return copy.read_bytes()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_same_commit_built_elsewhere_is_the_same_library(build, tmp_path):
     if not (ROOT / ".git").exists():
         pytest.skip("the sources are no git checkout")
     if "ccache" in (build / "CMakeCache.txt").read_text():
         pytest.skip("the tested build went through ccache, which writes paths of its own into files")
     sources = tmp_path / "a folder of another length"
-    done("git", "clone", "--quiet", "--no-hardlinks", ROOT, sources)
-    changes = subprocess.run(["git", "-C", ROOT, "diff", "HEAD", "--binary"], capture_output=True, check=True)
+    done("git", "-c", f"safe.directory={ROOT}/.git", "clone", "--quiet", "--no-hardlinks", ROOT, sources)
+    changes = subprocess.run(["git", "-c", f"safe.directory={ROOT}", "-C", ROOT, "diff", "HEAD", "--binary"], capture_output=True, check=True)
     if changes.stdout:
         subprocess.run(["git", "-C", sources, "apply"], input=changes.stdout, check=True)
     environment = {**os.environ, "CCACHE_DISABLE": "1"}
     done("cmake", "--preset", "release", "-DOOMGUARD_BUILD_TESTS=OFF", cwd=sources, env=environment)
     done("cmake", "--build", "build/release", "--parallel", "2", "--target", "oomguard",
-         timeout=500, cwd=sources, env=environment)
+         timeout=700, cwd=sources, env=environment)
     tested = stripped(build / "lib/liboomguard.so", tmp_path)
     assert stripped(sources / "build/release/lib/liboomguard.so", tmp_path) == tested
 

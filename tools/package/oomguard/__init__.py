@@ -26,6 +26,10 @@ __all__ = [
 _TIME_LIMIT_S = 10
 # The cell's answer leaves the kernel meanwhile.
 _PAUSE_S = 0.5
+# How a kernel is told of its connection file.
+_CONNECTION_FILES = ("-f", "--f=")
+# Of which process it is the second start: a kernel that stays unguarded is not started for ever.
+_AGAIN = "OOMGUARD_STARTED_AGAIN"
 
 
 class _StartsAgain(Exception):
@@ -46,8 +50,10 @@ def enable(*options):
     kernel = _kernel()
     environment = _environment(options)
     arguments = _arguments()
-    if "-f" not in arguments and not any("connection_file=" in one for one in arguments):
+    if not any(one.startswith(_CONNECTION_FILES) or "connection_file=" in one for one in arguments):
         raise RuntimeError("this kernel runs inside another program, which would end with it")
+    if "multiprocessing" in sys.modules and sys.modules["multiprocessing"].active_children():
+        raise RuntimeError("child processes run, which hold the kernel's ports: end them first")
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -81,6 +87,10 @@ def _kernel():
 
 def _environment(options):
     """Of the guarded kernel."""
+    if os.environ.get(_AGAIN) == str(os.getpid()):
+        raise RuntimeError("this kernel was started again, and is not guarded: its log says why")
+    if os.environ.get("OOMGUARD") == "0":
+        raise RuntimeError("OOMGUARD=0 is set: oomguard is switched off")
     command = os.path.join(sysconfig.get_path("scripts"), "oomguard")
     if not os.access(command, os.X_OK):
         command = shutil.which("oomguard")
@@ -97,7 +107,8 @@ def _environment(options):
         raise RuntimeError(asked.stderr.strip() or "oomguard env failed")
     variables = json.loads(asked.stdout)
     preload = [variables.pop("LD_PRELOAD"), os.environ.get("LD_PRELOAD")]
-    return {**os.environ, **variables, "LD_PRELOAD": ":".join(filter(None, preload))}
+    environment = {**os.environ, **variables, "LD_PRELOAD": ":".join(filter(None, preload))}
+    return {**environment, _AGAIN: str(os.getpid())}
 
 
 def _arguments():
