@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "collector/probe/syscall.h"
+#include "shim/budget/gate.h"
 #include "shim/gpu/budget.h"
 #include "shim/gpu/driver.h"
 
@@ -18,6 +19,7 @@ constexpr uint32_t kMostUnits = 1 << 21;
 constexpr uint32_t kLook = 1 << 24;
 constexpr uint32_t kLooks = 0x7f * kLook;
 constexpr uint32_t kEnding = 1u << 31;
+constexpr int64_t kMostWaitNs = 2'000'000'000;  // then it is destroyed under whoever looks at it
 
 uint64_t key_of(CUmemoryPool pool) noexcept { return reinterpret_cast<uint64_t>(pool); }
 
@@ -228,7 +230,12 @@ CUresult oomguard_gpu_cuMemPoolDestroy(CUmemoryPool pool) noexcept {
   Table::Entry entry;
   uint32_t now = 0;
   bool known = ledger.pools.add(key_of(pool), kEnding, &now);
+  const int64_t until_ns = budget::program_now_ns() + kMostWaitNs;
   while (known && (now & kLooks) != 0) {
+    if (budget::program_now_ns() > until_ns) {
+      budget::gate.count_fault();
+      break;
+    }
     sys::call(SYS_sched_yield);
     known = ledger.pools.add(key_of(pool), 0, &now);
   }

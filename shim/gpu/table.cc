@@ -9,6 +9,7 @@ namespace {
 
 constexpr uint64_t kFree = 0;
 constexpr uint64_t kBusy = 1;
+constexpr uint32_t kCountBits = 32;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 size_t place(uint64_t key, uint32_t bits) noexcept {
@@ -44,7 +45,10 @@ bool Table::put(const Entry& entry) noexcept {
         continue;
       }
       slot.bytes.store(entry.bytes, kRelaxed);
-      slot.counts.store(entry.counts, kRelaxed);
+      // Whoever sees these sees also that the key is another (add).
+      slot.counts.store(((slot.counts.load(kRelaxed) >> kCountBits) + 1) << kCountBits |
+                            entry.counts,
+                        std::memory_order_release);
       slot.device = entry.device;
       slot.account = entry.account;
       slot.context = entry.context;
@@ -71,8 +75,8 @@ Table::Slot* Table::look(uint64_t key) noexcept {
 }
 
 Table::Entry Table::entry_of(const Slot& slot, uint64_t key) noexcept {
-  return {key,         slot.bytes.load(kRelaxed), slot.counts.load(kRelaxed),
-          slot.device, slot.account,              slot.context};
+  const auto counts = static_cast<uint32_t>(slot.counts.load(kRelaxed));
+  return {key, slot.bytes.load(kRelaxed), counts, slot.device, slot.account, slot.context};
 }
 
 bool Table::free_if(Slot* slot, uint64_t key) noexcept {
@@ -94,8 +98,16 @@ bool Table::find(uint64_t key, Entry* out) noexcept {
 
 bool Table::add(uint64_t key, uint32_t change, uint32_t* now) noexcept {
   Slot* slot = look(key);
-  if (slot != nullptr) *now = slot->counts.fetch_add(change, std::memory_order_acq_rel) + change;
-  return slot != nullptr;
+  if (slot == nullptr) return false;
+  uint64_t before = slot->counts.load(std::memory_order_acquire);
+  uint64_t after = 0;
+  do {
+    if (slot->key.load(std::memory_order_acquire) != key) return false;
+    *now = static_cast<uint32_t>(before) + change;
+    after = before >> kCountBits << kCountBits | *now;
+  } while (!slot->counts.compare_exchange_weak(before, after, std::memory_order_acq_rel,
+                                               std::memory_order_acquire));
+  return true;
 }
 
 bool Table::change_bytes(uint64_t key, int64_t before, int64_t bytes) noexcept {

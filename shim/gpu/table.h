@@ -30,7 +30,8 @@ class Table {
   [[nodiscard]] bool take(uint64_t key, Entry* out) noexcept;
   // The same without taking it out.
   [[nodiscard]] bool find(uint64_t key, Entry* out) noexcept;
-  // Adds to `counts`, answers what they are then. False: unknown.
+  // Adds to `counts`, answers what they are then. False: unknown. Callable for an entry that its
+  // owner may take out meanwhile; another one that is put in its place is left alone.
   [[nodiscard]] bool add(uint64_t key, uint32_t change, uint32_t* now) noexcept;
   // Sets `bytes` where they are as before. False: unknown, or another thread was first.
   [[nodiscard]] bool change_bytes(uint64_t key, int64_t before, int64_t bytes) noexcept;
@@ -46,7 +47,7 @@ class Table {
   struct Slot {
     std::atomic<uint64_t> key;  // 0: free, 1: being filled
     std::atomic<int64_t> bytes;
-    std::atomic<uint32_t> counts;
+    std::atomic<uint64_t> counts;  // and above them, how many entries were put in here
     int16_t device;
     uint16_t account;
     uint64_t context;

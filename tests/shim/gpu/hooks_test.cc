@@ -178,6 +178,25 @@ TEST(GpuHooks, PoolsCountWithWhatTheyReserveAndGiveItBackBeforeARefusal) {
   });
 }
 
+TEST(GpuHooks, APoolIsDestroyedHoweverLongSomebodyLooksAtIt) {
+  expect_in_child([] {
+    const Card card;
+    CUmemPoolProps props{};
+    props.alloc_type = kPinnedAllocation;
+    props.location.type = kLocationDevice;
+    CUmemoryPool pool = nullptr;
+    ASSERT_EQ(oomguard_gpu_cuMemPoolCreate(&pool, &props), kSuccess);
+    CUdeviceptr address = 0;
+    ASSERT_EQ(oomguard_gpu_cuMemAllocFromPoolAsync(&address, kMiB, pool, nullptr), kSuccess);
+    uint32_t now = 0;
+    ASSERT_TRUE(ledger.pools.add(reinterpret_cast<uint64_t>(pool), 1 << 24, &now));
+    EXPECT_EQ(oomguard_gpu_cuMemPoolDestroy(pool), kSuccess);
+    EXPECT_EQ(ledger.held(0), 0);
+    EXPECT_EQ(card.arena(), 0);
+    EXPECT_EQ(budget::gate.faults(), 1u);
+  });
+}
+
 TEST(GpuHooks, WhatAPoolHasAlreadyIsNoQuestionOnAFullCard) {
   expect_in_child([] {
     const Card card(0);

@@ -74,6 +74,31 @@ TEST(GpuTable, SweepTakesOutTheWantedOnes) {
   EXPECT_EQ(left, 50);
 }
 
+TEST(GpuTable, AnAddMeetsNoOtherEntryInTheSamePlace) {
+  Table table;
+  const auto place = [](uint64_t key) { return (key * 0x9e3779b97f4a7c15u) >> 54; };
+  uint64_t other = 0x1008;
+  while (place(other) != place(0x1000)) other += 8;
+  std::atomic<bool> ends{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([&] {
+      uint32_t now = 0;
+      while (!ends) (void)table.add(0x1000, 1, &now);
+    });
+  }
+  int wrong = 0;
+  Table::Entry found;
+  for (int i = 0; i < 300'000; ++i) {
+    if (!table.put(entry(0x1000)) || !table.take(0x1000, &found)) ++wrong;
+    if (!table.put({other, 1, 5, 0, 0, 0})) ++wrong;
+    if (!table.take(other, &found) || found.counts != 5) ++wrong;
+  }
+  ends = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
 TEST(GpuTable, ThreadsLoseNothing) {
   Table table;
   constexpr int kThreads = 8;
