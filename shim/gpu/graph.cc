@@ -40,8 +40,10 @@ CUresult add_node(const CUmemAllocNodeParams* params, const void* caller, Call c
   if (params == nullptr || params->pool.location.type != kLocationDevice) return call();
   note_graph_memory();
   const Bytes size = static_cast<Bytes>(std::min<size_t>(params->size, size_t{1} << 60));
-  const Charge charge(params->pool.location.id, Account::kGraph, size, size, caller);
-  return charge.granted() ? call() : kOutOfMemory;
+  Charge charge(params->pool.location.id, Account::kGraph, size, size, caller);
+  const CUresult status = charge.granted() ? call() : kOutOfMemory;
+  if (status == kSuccess) charge.commit(0);  // the launch takes it
+  return status;
 }
 
 const CUmemAllocNodeParams* alloc_of(const CUgraphNodeParams* params) noexcept {

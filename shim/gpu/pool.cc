@@ -105,8 +105,10 @@ CUresult allocate(CUmemoryPool pool, size_t bytes, CUstream stream, bool per_thr
   const Bytes size = static_cast<Bytes>(std::min<size_t>(bytes, size_t{1} << 46));
   if (is_capturing(stream, per_thread)) {
     note_graph_memory();
-    const Charge charge(device, Account::kGraph, size, size, caller);
-    return charge.granted() ? call() : kOutOfMemory;
+    Charge charge(device, Account::kGraph, size, size, caller);
+    const CUresult status = charge.granted() ? call() : kOutOfMemory;
+    if (status == kSuccess) charge.commit(0);  // the launch takes it
+    return status;
   }
   Table::Entry entry;
   if (pool == nullptr) {

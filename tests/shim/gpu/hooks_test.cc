@@ -94,6 +94,38 @@ TEST(GpuHooks, ARetryOfTheSameIsOneRefusalThatMayRecover) {
   });
 }
 
+TEST(GpuHooks, ARequestOfAGraphMayRecoverToo) {
+  expect_in_child([] {
+    const Card card;
+    auto* stream = reinterpret_cast<CUstream>(0x40);
+    CUgraph graph = nullptr;
+    ASSERT_EQ(card.call<CUresult(CUstream, int)>("cuStreamBeginCapture_v2")(stream, 0), kSuccess);
+    CUmemAllocNodeParams params{};
+    params.pool.location.type = kLocationDevice;
+    params.size = 300 * kMiB;
+    CUgraphNode node = nullptr;
+    ASSERT_EQ(card.call<CUresult(CUgraph*, unsigned)>("cuGraphCreate")(&graph, 0), kSuccess);
+    const auto capture = [stream] {
+      CUdeviceptr address = 0;
+      return oomguard_gpu_cuMemAllocAsync(&address, 300 * kMiB, stream);
+    };
+    const auto add = [&] {
+      return oomguard_gpu_cuGraphAddMemAllocNode(&node, graph, nullptr, 0, &params);
+    };
+    for (uint64_t number = 0; number < 2; ++number) {
+      CUdeviceptr cached = 0;
+      ASSERT_EQ(allocate(300 * kMiB, &cached), kSuccess);
+      EXPECT_EQ(number == 0 ? capture() : add(), kOutOfMemory);
+      EXPECT_EQ(oomguard_gpu_cuMemFree_v2(cached), kSuccess);
+      EXPECT_EQ(session::file()->refusals[number].recovered, 0u);
+      EXPECT_EQ(number == 0 ? capture() : add(), kSuccess);
+      EXPECT_EQ(refusals(), number + 1);
+      EXPECT_EQ(session::file()->refusals[number].recovered, 1u);
+      EXPECT_EQ(ledger.held(0), 0);
+    }
+  });
+}
+
 TEST(GpuHooks, TheDriversOwnRefusalIsRecordedAsThat) {
   expect_in_child([] {
     const Card card;
