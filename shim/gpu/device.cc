@@ -111,6 +111,15 @@ CUresult oomguard_gpu_cuMemFree_v2(CUdeviceptr address) noexcept {
   return release(ledger.blocks, address, [=] { return driver.cuMemFree_v2(address); });
 }
 
+CUresult oomguard_gpu_cuMemFreeAsync(CUdeviceptr address, CUstream stream) noexcept {
+  return release(ledger.blocks, address, [=] { return driver.cuMemFreeAsync(address, stream); });
+}
+
+CUresult oomguard_gpu_cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream stream) noexcept {
+  return release(ledger.blocks, address,
+                 [=] { return driver.cuMemFreeAsync_ptsz(address, stream); });
+}
+
 CUresult oomguard_gpu_cuArrayCreate_v2(CUarray* array, const CUarrayDescriptor* shape) noexcept {
   const Bytes size = size_of(shape);
   return allocate(

@@ -22,6 +22,8 @@ CUresult oomguard_gpu_cuMemAllocPitch_v2(CUdeviceptr* address, size_t* pitch, si
                                          size_t height, unsigned element) noexcept;
 CUresult oomguard_gpu_cuMemAllocManaged(CUdeviceptr* address, size_t size, unsigned flags) noexcept;
 CUresult oomguard_gpu_cuMemFree_v2(CUdeviceptr address) noexcept;
+CUresult oomguard_gpu_cuMemFreeAsync(CUdeviceptr address, CUstream stream) noexcept;
+CUresult oomguard_gpu_cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream stream) noexcept;
 
 CUresult oomguard_gpu_cuMemAllocHost_v2(void** address, size_t size) noexcept;
 CUresult oomguard_gpu_cuMemHostAlloc(void** address, size_t size, unsigned flags) noexcept;

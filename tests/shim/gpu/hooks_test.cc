@@ -139,6 +139,29 @@ TEST(GpuHooks, TheDriversOwnRefusalIsRecordedAsThat) {
   });
 }
 
+TEST(GpuHooks, AStreamMayFreeWhatIsInNoPool) {
+  expect_in_child([] {
+    const Card card;
+    Table::Entry found;
+    CUdeviceptr address = 0;
+    for (const bool per_thread : {false, true}) {
+      const auto free = per_thread ? oomguard_gpu_cuMemFreeAsync_ptsz : oomguard_gpu_cuMemFreeAsync;
+      ASSERT_EQ(allocate(10 * kMiB, &address), kSuccess);
+      card.fail(per_thread ? "cuMemFreeAsync_ptsz" : "cuMemFreeAsync", 999);
+      EXPECT_EQ(free(address, nullptr), 999);
+      EXPECT_EQ(ledger.held(0), 10 * kMiB) << "it is still there";
+      EXPECT_EQ(free(address, nullptr), kSuccess);
+      EXPECT_EQ(ledger.held(0), 0);
+      EXPECT_EQ(card.arena(), 0);
+      EXPECT_FALSE(ledger.blocks.find(address, &found));
+      EXPECT_NE(free(12345, nullptr), kSuccess) << "unknown, so the driver is asked";
+    }
+    ASSERT_EQ(oomguard_gpu_cuMemAllocAsync(&address, kMiB, nullptr), kSuccess);
+    EXPECT_EQ(oomguard_gpu_cuMemFreeAsync(address, nullptr), kSuccess);
+    EXPECT_EQ(ledger.held(0), 32 * kMiB) << "the pool's";
+  });
+}
+
 TEST(GpuHooks, PitchedMemoryAndArraysCountWithWhatTheyTake) {
   expect_in_child([] {
     const Card card;
