@@ -21,7 +21,7 @@ Result<int> print_env(const EnvArguments& arguments) {
   const EnvFormat format = find_env_format(arguments.format);
   if (format == nullptr) {
     return Error{"--format: '" + arguments.format +
-                     "' is not accepted; accepted: shell, json, docker, systemd, or k8s",
+                     "' is not accepted; accepted: shell, json, dotenv, docker, systemd, or k8s",
                  kBadUsage};
   }
   const auto variables = arguments.flags.variables();
@@ -48,7 +48,7 @@ Verb add_env(CLI::App& parent) {
       "                (the library must be in the image at the same path)");
   auto arguments = std::make_shared<EnvArguments>();
   app->add_option("--format", arguments->format,
-                  "shell, json, docker (an --env-file), systemd, or k8s")
+                  "shell, json, dotenv (VS Code's .env), docker (an --env-file), systemd, or k8s")
       ->option_text("FORMAT [shell]");
   app->add_flag("--arrow", arguments->arrow,
                 "Also ARROW_DEFAULT_MEMORY_POOL=system: what pyarrow asks for can be refused then");

@@ -66,6 +66,18 @@ def test_json_format(tool, pairs):
     assert json.loads(printed(tool, "json")) == pairs
 
 
+def test_dotenv_format_is_read_back(tool, pairs, tmp_path):
+    """By the library that most programs read such files with."""
+    packager = os.environ.get("OOMGUARD_VENV_PACKAGE")
+    if not packager:
+        pytest.skip("OOMGUARD_VENV_PACKAGE names no environment with python-dotenv")
+    (tmp_path / ".env").write_text(printed(tool, "dotenv"))
+    code = "import dotenv, json, sys; print(json.dumps(dotenv.dotenv_values(sys.argv[1], interpolate=False)))"
+    read = subprocess.run([packager + "/bin/python", "-c", code, tmp_path / ".env"], check=True,
+                          capture_output=True, text=True, timeout=60)
+    assert json.loads(read.stdout) == pairs
+
+
 def test_docker_format_is_an_env_file(tool, pairs):
     lines = printed(tool, "docker").splitlines()
     assert dict(line.split("=", 1) for line in lines) == pairs

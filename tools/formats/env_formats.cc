@@ -30,6 +30,17 @@ std::string json(const std::vector<EnvironmentPair>& pairs) {
   return object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
+// A .env file, as editors read it for the programs and kernels that they start.
+std::string dotenv(const std::vector<EnvironmentPair>& pairs) {
+  std::string out;
+  for (const auto& [name, value] : pairs) {
+    const bool has_quote = value.find('\'') != std::string::npos;
+    const std::string escaped = replace_all(replace_all(value, "\\", "\\\\"), "\"", "\\\"");
+    out += name + "=" + (has_quote ? "\"" + escaped + "\"" : "'" + value + "'") + "\n";
+  }
+  return out;
+}
+
 // For `docker run --env-file`: one NAME=value a line, taken to its end, without any quoting.
 std::string docker(const std::vector<EnvironmentPair>& pairs) {
   std::string out;
@@ -64,7 +75,7 @@ std::string k8s(const std::vector<EnvironmentPair>& pairs) {
 }  // namespace
 
 EnvFormat find_env_format(std::string_view name) {
-  static constexpr EnvFormat kFunctions[] = {shell, json, docker, systemd, k8s};
+  static constexpr EnvFormat kFunctions[] = {shell, json, dotenv, docker, systemd, k8s};
   for (size_t i = 0; i < std::size(kEnvFormats); ++i) {
     if (name == kEnvFormats[i]) return kFunctions[i];
   }

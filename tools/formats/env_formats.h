@@ -10,7 +10,7 @@
 
 namespace oomguard::tools {
 
-inline constexpr const char* kEnvFormats[] = {"shell", "json", "docker", "systemd", "k8s"};
+inline constexpr const char* kEnvFormats[] = {"shell", "json", "dotenv", "docker", "systemd", "k8s"};
 
 // Null where there is no such format.
 using EnvFormat = std::string (*)(const std::vector<EnvironmentPair>&);
