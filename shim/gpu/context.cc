@@ -16,6 +16,7 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr Bytes kMostContext = Bytes{2} << 30;
 constexpr int64_t kMeasureNs = 1'000'000'000;
+constexpr int64_t kAtOnce = 1;
 constexpr size_t kMostProcesses = 64;
 
 // Of each card, as far as somebody asked for it.
@@ -88,6 +89,7 @@ bool is_active(CUdevice device) noexcept {
 
 CUresult dropped(CUdevice device, CUresult status, bool is_gone) noexcept {
   if (status != kSuccess || !Ledger::is_card(device) || !is_gone) return status;
+  // Not what pools have: drivers keep that through a reset.
   end_of_context(g_primary[device].load(kRelaxed));
   if (g_measure_ns[device].load(kRelaxed) == 0) return status;
   measure(device, 0, 0);
@@ -148,7 +150,12 @@ CUresult oomguard_gpu_cuCtxCreate_v4(CUcontext* context, void* params, unsigned 
 
 CUresult oomguard_gpu_cuCtxDestroy_v2(CUcontext context) noexcept {
   const CUresult status = driver.cuCtxDestroy_v2(context);
-  if (status == kSuccess) end_of_context(reinterpret_cast<uint64_t>(context));
+  if (status != kSuccess) return status;
+  end_of_context(reinterpret_cast<uint64_t>(context));
+  for (std::atomic<int64_t>& due_ns : g_measure_ns) {  // of whichever card it was
+    int64_t before = due_ns.load(kRelaxed);
+    if (before != 0) due_ns.compare_exchange_strong(before, kAtOnce, kRelaxed);
+  }
   return status;
 }
 

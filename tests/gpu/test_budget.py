@@ -98,7 +98,6 @@ for _ in range(2):
     show()
     assert cuda.cuCtxDestroy_v2(made) == 0
     assert cuda.cuCtxSetCurrent(context) == 0
-    time.sleep(float(sys.argv[3]))
     assert cuda.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(1 << 20)) == 0
     assert cuda.cuMemFree_v2(address) == 0
     show()
@@ -116,9 +115,8 @@ show()
 def test_what_a_context_takes_ends_with_it(take, tmp_path, named):
     take.script.write_text(CONTEXTS)
     container = {} if named else {"FAKE_CUDA_CONTAINER": "1"}
-    # Where the card tells by whom it is used, that is read once a second.
-    ended = fake_driver.run([sys.executable, take.script, MIB, 0, 1.1 if named else 0], True,
-                            take.folder, OOMGUARD_GPU_BUDGET="4G", FAKE_CUDA_CONTEXT="300M",
+    ended = fake_driver.run([sys.executable, take.script, MIB, 0], True, take.folder,
+                            OOMGUARD_GPU_BUDGET="4G", FAKE_CUDA_CONTEXT="300M",
                             FAKE_CUDA_STATE=tmp_path / "state", **container)
     assert ended.status == 0, ended
     assert ended.lines[1:] == ["300", *["600", "300"] * 2, "300", "0"], ended
