@@ -145,7 +145,8 @@ CUresult oomguard_gpu_cuCtxCreate_v3(CUcontext* context, void* affinity, int cou
 
 CUresult oomguard_gpu_cuCtxCreate_v4(CUcontext* context, void* params, unsigned flags,
                                      CUdevice device) noexcept {
-  return make(context, device, [=] { return driver.cuCtxCreate_v4(context, params, flags, device); });
+  return make(context, device,
+              [=] { return driver.cuCtxCreate_v4(context, params, flags, device); });
 }
 
 CUresult oomguard_gpu_cuCtxDestroy_v2(CUcontext context) noexcept {
