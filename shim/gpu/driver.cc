@@ -23,7 +23,8 @@ struct Entry {
   size_t offset;  // in Driver
 };
 
-constinit const Entry kEntries[] = {
+// Not constinit: clang takes no cast in it, and writes a constant all the same.
+const Entry kEntries[] = {
 #define OOMGUARD_DRIVER(name, symbol, version, flags, account)                               \
   {#name, #symbol, version, flags, reinterpret_cast<void*>(oomguard_gpu_##symbol),           \
    offsetof(Driver, symbol)},

@@ -13,7 +13,6 @@
 namespace oomguard::gpu::nvml {
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr const char* kFile = "libnvidia-ml.so.1";
 constexpr int kOk = 0;
 constexpr size_t kName = 80;
