@@ -42,6 +42,11 @@ int open_own_folder(const char* path, bool must_be_private) {
 
 }  // namespace
 
+int open_private_folder(const char* path, bool make) {
+  const int error = make ? make_folder(path) : 0;
+  return error != 0 ? error : open_own_folder(path, true);
+}
+
 int create_session_file(int folder, char (&path)[kMaxSessionPath], size_t stem_length) {
   const int64_t seconds = sys::realtime_ns() / 1'000'000'000;
   const long pid = sys::call(SYS_getpid);
@@ -77,9 +82,7 @@ int open_sessions(const char* directory, char (&path)[kMaxSessionPath], size_t* 
   if (parent < 0) return parent;
   sys::close(parent);
   memcpy(path + size, kSessions, sizeof(kSessions));
-  error = make_folder(path);
-  if (error != 0) return error;
-  const int fd = open_own_folder(path, true);
+  const int fd = open_private_folder(path, true);
   *length = size + sizeof(kSessions) - 1;
   path[(*length)++] = '/';
   path[*length] = '\0';

@@ -10,6 +10,10 @@ namespace oomguard::record {
 
 inline constexpr size_t kMaxSessionPath = 320;
 
+// A folder that only this user may write to, made (0700) where it is missing and `make` is set; not
+// through a symbolic link. A descriptor of it, or -errno.
+int open_private_folder(const char* path, bool make);
+
 // `<directory>/sessions/` in `path`, and its length; made where it is missing, with mode 0700. A
 // descriptor of it, or -errno: a folder that is a symbolic link or belongs to somebody else is
 // refused, and a sessions folder that others may write to.

@@ -11,6 +11,7 @@
 
 #include "collector/probe/process.h"
 #include "collector/probe/syscall.h"
+#include "collector/record/folder.h"
 #include "shim/budget/resident.h"
 
 namespace oomguard::budget {
@@ -73,16 +74,7 @@ int open_folder(const char* directory) {
   size_t used = 0;
   if (directory[0] != '/') return -EINVAL;
   if (!append(path, &used, directory) || !append(path, &used, "/groups")) return -ENAMETOOLONG;
-  sys::call(SYS_mkdirat, AT_FDCWD, sys::as_arg(path), 0700);
-  const int fd = sys::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (fd < 0) return fd;
-  struct stat status;
-  if (sys::fstat(fd, &status) == 0 && (status.st_mode & 022) == 0 &&
-      status.st_uid == static_cast<uid_t>(sys::call(SYS_geteuid))) {
-    return fd;
-  }
-  sys::close(fd);
-  return -EPERM;
+  return record::open_private_folder(path, true);
 }
 
 // A descriptor of the group's file, or -errno where it is not a file of this user's.

@@ -61,9 +61,23 @@ uint64_t program_of(int argc, char** argv) noexcept {
 
 long own_pid() noexcept { return sys::call(SYS_getpid); }
 
+int open_mark(int flags, bool make_folder) noexcept {
+  char path[sizeof g_path];
+  memcpy(path, g_path, sizeof path);
+  char* name = strrchr(path, '/');
+  *name++ = '\0';
+  const int folder = record::open_private_folder(path, make_folder);
+  if (folder < 0) return folder;
+  flags |= O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  const auto fd =
+      static_cast<int>(sys::call(SYS_openat, folder, sys::as_arg(name), flags, 0600));
+  sys::close(folder);
+  return fd;
+}
+
 void write_mark(int signal_number) noexcept {
   if (!sys::may_write_file_of(sizeof(Mark))) return;
-  const int fd = sys::open(g_path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600);
+  const int fd = open_mark(O_WRONLY | O_CREAT, true);
   if (fd < 0) return;
   const Mark mark{g_program, static_cast<int32_t>(own_pid()), signal_number};
   sys::call(SYS_pwrite64, fd, sys::as_arg(&mark), sizeof mark, 0);
@@ -72,7 +86,7 @@ void write_mark(int signal_number) noexcept {
 
 // False where there is none. What others may have written is nobody's word.
 bool read_mark(Mark* mark, int64_t* age_seconds) noexcept {
-  const int fd = sys::open(g_path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  const int fd = open_mark(O_RDONLY, false);
   if (fd < 0) return false;
   struct stat info;
   const auto user = static_cast<uid_t>(sys::call(SYS_geteuid));
@@ -154,7 +168,7 @@ void say_bare(int32_t signal_number) noexcept {
 bool crashed_before(const char* directory, int argc, char** argv) noexcept {
   g_program = program_of(argc, argv);
   record::LineBuffer path(g_path, sizeof g_path);
-  path.text(directory).text("/sessions/early-").number(static_cast<int64_t>(g_program % kMarks)).end_line();
+  path.text(directory).text("/starts/").number(static_cast<int64_t>(g_program % kMarks)).end_line();
   const size_t length = path.finish();
   if (directory[0] == '\0' || length == 0) {
     g_path[0] = '\0';

@@ -45,7 +45,7 @@ def start(tool, library, tmp_path):
         return subprocess.run([sys.executable, program, how, *words], capture_output=True, text=True, timeout=60,
                               env={**tool.environment, "LD_PRELOAD": library})
 
-    start.marks = lambda: list(pathlib.Path(tool.environment["OOMGUARD_DIR"]).glob("sessions/early-*"))
+    start.marks = lambda: list(pathlib.Path(tool.environment["OOMGUARD_DIR"]).glob("starts/*"))
     return start
 
 
