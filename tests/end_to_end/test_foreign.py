@@ -106,11 +106,13 @@ def test_scalene_beside_the_guard(disk):
                            os.path.join(disk, "profile.json"), script], LIMIT, True, 120)
         assert run.finished.stderr.count("libscalene.so comes before this liboomguard.so") == 1, run
         assert run.oom_kills == 0, run
-        # An exception that interrupts the profiler in the wrong place crashes it, which is why it is named.
-        if "received signal SIGSEGV" not in run.finished.stdout:
+        # An exception that interrupts the profiler in the wrong place crashes it, which is why it is named;
+        # on a busy machine it may come too late, and the program ends with its report.
+        late = run.finished.status == 137 and "no exception could be raised in time" in run.finished.stderr
+        if "received signal SIGSEGV" not in run.finished.stdout and not late:
             break
     else:
-        pytest.skip("Scalene crashed six times when the exception interrupted it")
+        pytest.skip("Scalene crashed, or was ended, six times when the exception interrupted it")
     check_raised_and_lived(run)
 
 
