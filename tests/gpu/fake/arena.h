@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tests/gpu/fake/fake_cuda.h"
+#include "tests/gpu/fake/function_id.h"
 #include "tests/gpu/fake/shared_cards.h"
 
 namespace fake {
@@ -22,16 +23,6 @@ namespace fake {
 inline constexpr uint64_t kMiB = 1 << 20;
 inline constexpr uint64_t kVmmGranularity = 2 * kMiB;
 inline constexpr uint64_t kPoolPiece = 32 * kMiB;
-
-// One per exported symbol.
-enum class Id {
-#define FAKE_CUDA(base, version, symbol) symbol,
-#define FAKE_CUDA_PTSZ(base, version, symbol) symbol,
-#include "tests/gpu/fake/functions.def"
-#undef FAKE_CUDA
-#undef FAKE_CUDA_PTSZ
-  kCount
-};
 
 // Counts a call; a status where it has to fail: as scripted, before cuInit (but for what may be
 // called then), and in a child of the process that called cuInit.

@@ -9,17 +9,11 @@
 #include <cstdint>
 #include <string>
 
+#include "tests/gpu/fake/function_id.h"
+
 namespace routes {
 
-// One per exported symbol of the fake driver.
-enum class Id {
-#define FAKE_CUDA(base, version, symbol) symbol,
-#define FAKE_CUDA_PTSZ(base, version, symbol) symbol,
-#include "tests/gpu/fake/functions.def"
-#undef FAKE_CUDA
-#undef FAKE_CUDA_PTSZ
-  kCount
-};
+using fake::Id;
 inline constexpr int kCount = static_cast<int>(Id::kCount);
 
 struct Form {
